@@ -1,0 +1,2 @@
+//! The tmem hypercall ABI.
+#![no_std]
