@@ -1,0 +1,76 @@
+//! What the embedder decides: the store's size and shape, and each client's limits.
+
+use crate::error::StoreError;
+use crate::key::SharedUuid;
+
+/// Most pools that one client may be allowed. Xen's limit was 16, and guests with many mounts ran out.
+pub const MAX_POOLS_PER_CLIENT: u32 = 1024;
+
+/// How pages are kept once they are no longer young.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codec {
+    /// As they are, 4 KiB each (pages of one repeated word still shrink to that word).
+    Raw,
+    /// Compressed with LZ4 in the background.
+    #[default]
+    Lz4,
+}
+
+/// The shape of a store.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Bytes the store may hold in pages and metadata together.
+    pub capacity_bytes: u64,
+    /// How pages are kept.
+    pub codec: Codec,
+    /// Number of index shards, a power of two; 0 chooses by capacity.
+    pub shards: usize,
+    /// Verify the checksum of every page read, rather than of one in a thousand.
+    pub verify_every_read: bool,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { capacity_bytes: 1 << 30, codec: Codec::default(), shards: 0, verify_every_read: false }
+    }
+}
+
+/// The limits of one client.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// For reports only; it need not be unique.
+    pub name: String,
+    /// Most bytes the client may hold, metadata included.
+    pub cap_bytes: u64,
+    /// Most pools at one time, 1 to [`MAX_POOLS_PER_CLIENT`].
+    pub max_pools: u32,
+    /// The client may create persistent pools.
+    pub persistent: bool,
+    /// The client may create private ephemeral pools.
+    pub ephemeral: bool,
+    /// Shared pools that the client may join; none by default.
+    pub shared: Vec<SharedUuid>,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            cap_bytes: u64::MAX,
+            max_pools: 16,
+            persistent: true,
+            ephemeral: true,
+            shared: Vec::new(),
+        }
+    }
+}
+
+impl ClientConfig {
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        if self.max_pools == 0 || self.max_pools > MAX_POOLS_PER_CLIENT {
+            let why = "a client may have 1 to 1024 pools";
+            return Err(StoreError::Config { field: "max_pools", value: u64::from(self.max_pools), why });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! What the store tells about itself and its clients.
+
+/// What a client holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientUsage {
+    /// Bytes charged to the client: stored pages and metadata.
+    pub bytes: u64,
+    /// Of those, bytes of metadata.
+    pub metadata_bytes: u64,
+    /// Pages in persistent pools.
+    pub persistent_pages: u64,
+    /// Pages in ephemeral and shared pools that this client put.
+    pub ephemeral_pages: u64,
+    /// The client's cap in bytes.
+    pub cap_bytes: u64,
+    /// Pools in the client's table.
+    pub pools: u32,
+    /// Puts are refused.
+    pub frozen: bool,
+}
+
+/// What a client has done since it was added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCounters {
+    /// Puts, writes and exchanges that stored a page.
+    pub puts: u64,
+    /// Puts, writes and exchanges that were refused.
+    pub puts_refused: u64,
+    /// Gets, reads and exchanges that looked for a page.
+    pub gets: u64,
+    /// Of those, the ones that found it.
+    pub hits: u64,
+    /// Pages removed by flushes.
+    pub flushed_pages: u64,
+    /// Ephemeral pages of this client that were evicted.
+    pub evicted: u64,
+}
+
+/// What the whole store holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Bytes the store may hold.
+    pub capacity_bytes: u64,
+    /// Bytes of page data and metadata held.
+    pub used_bytes: u64,
+    /// Of those, bytes of metadata: index, eviction links, accounting.
+    pub metadata_bytes: u64,
+    /// Pages in persistent pools.
+    pub persistent_pages: u64,
+    /// Pages in ephemeral and shared pools.
+    pub ephemeral_pages: u64,
+    /// Clients that are not closed.
+    pub clients: u32,
+    /// Pools that are not destroyed.
+    pub pools: u32,
+}
+
+/// How much background work one call of [`Store::maintain`](crate::Store::maintain) may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Most pages to release, compress or move.
+    pub pages: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { pages: 256 }
+    }
+}
+
+/// What a call of [`Store::maintain`](crate::Store::maintain) did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Pages of destroyed pools that were released.
+    pub released: u32,
+    /// Pages that were compressed.
+    pub compressed: u32,
+    /// There is more to do now; when false, nothing is to be done until pages change.
+    pub more: bool,
+}
