@@ -30,6 +30,7 @@
 #define TMEM_FEATURE_QUERY	0x80U
 #define TMEM_FEATURE_XEN	0x100U
 
+/* The port transport carries the argument rdx in r11, as dx holds the port. */
 /* rdi: bits 0-7 operation, bits 8-31 zero, bits 32-63 pool id. */
 #define TMEM_OP_NEW_POOL	1
 #define TMEM_OP_DESTROY_POOL	2

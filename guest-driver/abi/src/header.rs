@@ -49,6 +49,7 @@ fn constants(out: &mut impl Write) -> fmt::Result {
 }
 
 fn operations(out: &mut impl Write) -> fmt::Result {
+    out.write_str("/* The port transport carries the argument rdx in r11, as dx holds the port. */\n")?;
     out.write_str("/* rdi: bits 0-7 operation, bits 8-31 zero, bits 32-63 pool id. */\n")?;
     for (operation, name) in Operation::ALL {
         writeln!(out, "#define TMEM_OP_{name}\t{}", operation.number())?;

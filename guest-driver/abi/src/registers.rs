@@ -24,7 +24,7 @@ pub struct Registers {
     pub rdi: u64,
     /// Object id, low word.
     pub rsi: u64,
-    /// Object id, middle word.
+    /// Object id, middle word. The port transport carries it in `r11`, as `dx` holds the port.
     pub rdx: u64,
     /// Object id, high word.
     pub r10: u64,
