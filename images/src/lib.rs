@@ -1,1 +1,45 @@
-//! Placeholder, replaced by the first commit of this crate.
+//! What guests boot: kernels, driver modules and initramfs, made on demand and cached outside the git tree.
+//!
+//! Everything comes from [`Images`]. A method returns at once when the cache has the thing, and otherwise makes it while
+//! saying how far it is. Nothing is installed on the machine and, apart from refreshing apt's lists, nothing needs root.
+//!
+//! Layers, each using only those below it:
+//!
+//! | layer | modules |
+//! |---|---|
+//! | what a caller asks for | [`Images`] |
+//! | one recipe each | `small`, `stock`, `driver`, `tools`, `guest`, `lab` |
+//! | formats | [`Initramfs`] over `cpio`, [`ModuleSet`] |
+//! | sources | `manifest`, `apt` |
+//! | ground | `cache`, `command`, [`Error`] |
+
+mod apt;
+mod cache;
+mod command;
+mod cpio;
+mod driver;
+mod error;
+mod guest;
+mod images;
+mod initramfs;
+mod kernel;
+mod lab;
+mod manifest;
+mod modules;
+mod requirements;
+mod small;
+mod stock;
+mod tools;
+
+pub use apt::Package;
+pub use cache::Cache;
+pub use command::Progress;
+pub use error::{Error, Result};
+pub use guest::GuestSpec;
+pub use images::Images;
+pub use initramfs::Initramfs;
+pub use kernel::{BuildTree, Kernel, KernelId};
+pub use lab::LabSpec;
+pub use manifest::Series;
+pub use modules::{Module, ModuleSet};
+pub use requirements::{REQUIREMENTS, Requirement};

@@ -1,0 +1,90 @@
+//! Kernels that guests boot, whatever made them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::manifest::Series;
+use crate::modules::ModuleSet;
+
+/// Which kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KernelId {
+    /// The small kernel built here: boots fastest, finds its disks through ACPI or the command line.
+    Small,
+    /// One of Debian's stock cloud kernels: finds its disks through ACPI only, with modules from the initramfs.
+    Stock(Series),
+}
+
+impl KernelId {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Small, Self::Stock(Series::V6_12), Self::Stock(Series::V6_1)];
+}
+
+impl fmt::Display for KernelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Small => f.write_str("small"),
+            Self::Stock(series) => write!(f, "stock-{series}"),
+        }
+    }
+}
+
+impl FromStr for KernelId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|id| id.to_string() == text).ok_or_else(|| {
+            let known: Vec<String> = Self::ALL.iter().map(ToString::to_string).collect();
+            format!("no kernel {text}; there are {}", known.join(", "))
+        })
+    }
+}
+
+/// A kernel in the cache.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// Which one.
+    pub id: KernelId,
+    /// What `uname -r` says in it.
+    pub release: String,
+    /// The image as an ELF file, where there is one. It boots without unpacking itself, which an emulator notices.
+    pub vmlinux: Option<PathBuf>,
+    /// The image as a bzImage.
+    pub bzimage: PathBuf,
+    /// The modules kept for it.
+    pub modules: ModuleSet,
+}
+
+impl Kernel {
+    /// The file to boot: the ELF image if there is one.
+    pub fn boot_file(&self) -> &Path {
+        self.vmlinux.as_deref().unwrap_or(&self.bzimage)
+    }
+}
+
+/// Where modules for a kernel are built: `make -C DIR M=SOURCES modules`.
+#[derive(Debug, Clone)]
+pub struct BuildTree {
+    /// The kernel.
+    pub id: KernelId,
+    /// What `uname -r` says in it.
+    pub release: String,
+    /// The folder.
+    pub dir: PathBuf,
+    /// Changes whenever a module has to be built again.
+    pub(crate) key: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_kernels_round_trip() {
+        for id in KernelId::ALL {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        assert!("stock-5.10".parse::<KernelId>().unwrap_err().contains("stock-6.12"));
+    }
+}
