@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The swap code frees slots one by one, under its spinlocks; the host is told in batches. A stale page costs the guest
+ * nothing but room in its cap, so there is no hurry: when TMEM_DRAIN_SLOTS have come together, when one has waited
+ * TMEM_DRAIN_DELAY, when a put to the same chunk has room for passengers, or when a put was refused.
+ */
+#include <linux/bitmap.h>
+#include <linux/bitops.h>
+#include <linux/jiffies.h>
+#include <linux/percpu.h>
+#include <linux/sched.h>
+
+#include "drain.h"
+#include "host.h"
+
+#define TMEM_DRAIN_SLOTS	256
+#define TMEM_DRAIN_DELAY	HZ
+
+/* Slots locked by the batch that a CPU is building. */
+struct tmem_drain_held {
+	unsigned int n;
+	struct {
+		struct tmem_chunk *chunk;
+		u64 mask;
+	} at[TMEM_BATCH_ENTRIES];
+};
+
+/* Used between tmem_batch_begin() and tmem_batch_end() only. */
+static DEFINE_PER_CPU(struct tmem_drain_held, tmem_drain_held);
+
+static unsigned int tmem_flush_entries(u64 mask)
+{
+	if (tmem_host_has(TMEM_FEATURE_FLUSH_RANGE))
+		mask &= ~(mask << 1);
+	return hweight64(mask);
+}
+
+/* Adds stale slots from this chunk on, until the batch is full. Returns the first chunk that was not looked at. */
+static u64 tmem_drain_collect(struct tmem_slots *slots, u64 chunk_nr, struct tmem_batch *batch,
+			      struct tmem_drain_held *held, unsigned long *pages)
+{
+	for (;; chunk_nr++) {
+		struct tmem_chunk *chunk;
+		u64 stale, mask;
+
+		chunk_nr = find_next_bit(slots->stale_chunks, slots->nr_chunks, chunk_nr);
+		if (chunk_nr >= slots->nr_chunks)
+			return chunk_nr;
+		/* Cleared before the word is read, and fully ordered: see tmem_slots_free(). */
+		if (!test_and_clear_bit(chunk_nr, slots->stale_chunks))
+			continue;
+		chunk = &slots->chunk[chunk_nr];
+		stale = tmem_read_mask(&chunk->stale);
+		if (batch->n + tmem_flush_entries(stale) > TMEM_BATCH_ENTRIES) {
+			set_bit(chunk_nr, slots->stale_chunks);
+			return chunk_nr;
+		}
+		mask = tmem_slots_lock_stale(slots, chunk, stale);
+		/* Busy slots wait for the next time, unless a put takes the bit. */
+		if (mask != stale)
+			set_bit(chunk_nr, slots->stale_chunks);
+		if (!mask)
+			continue;
+		tmem_batch_add_flushes(batch, slots, chunk_nr, mask);
+		held->at[held->n].chunk = chunk;
+		held->at[held->n].mask = mask;
+		held->n++;
+		*pages += hweight64(mask);
+	}
+}
+
+unsigned long tmem_drain_now(struct tmem_drain *drain)
+{
+	struct tmem_slots *slots = drain->slots;
+	unsigned long pages = 0;
+	u64 chunk_nr = 0;
+
+	while (chunk_nr < slots->nr_chunks && atomic_long_read(&slots->nr_stale) > 0) {
+		struct tmem_batch *batch = tmem_batch_begin();
+		struct tmem_drain_held *held = this_cpu_ptr(&tmem_drain_held);
+		unsigned int i;
+
+		held->n = 0;
+		chunk_nr = tmem_drain_collect(slots, chunk_nr, batch, held, &pages);
+		tmem_batch_run(batch);
+		tmem_batch_check_flushes(batch, 0);
+		for (i = 0; i < held->n; i++) {
+			tmem_slots_set(held->at[i].chunk, 0, 0, held->at[i].mask);
+			tmem_slots_unlock(held->at[i].chunk, held->at[i].mask);
+		}
+		tmem_batch_end(batch);
+		cond_resched();
+	}
+	return pages;
+}
+
+static void tmem_drain_work(struct work_struct *work)
+{
+	struct tmem_drain *drain = container_of(to_delayed_work(work), struct tmem_drain, work);
+
+	tmem_drain_now(drain);
+	if (atomic_long_read(&drain->slots->nr_stale) > 0)
+		schedule_delayed_work(&drain->work, TMEM_DRAIN_DELAY);
+}
+
+void tmem_drain_slot(struct tmem_drain *drain, u64 slot)
+{
+	unsigned long stale = tmem_slots_free(drain->slots, slot);
+
+	if (stale == 1)
+		schedule_delayed_work(&drain->work, TMEM_DRAIN_DELAY);
+	else if (stale == TMEM_DRAIN_SLOTS)
+		mod_delayed_work(system_wq, &drain->work, 0);
+}
+
+void tmem_drain_init(struct tmem_drain *drain, struct tmem_slots *slots)
+{
+	drain->slots = slots;
+	INIT_DELAYED_WORK(&drain->work, tmem_drain_work);
+}
+
+/* Nobody frees slots any more. What is still stale goes with the pool. */
+void tmem_drain_exit(struct tmem_drain *drain)
+{
+	cancel_delayed_work_sync(&drain->work);
+}

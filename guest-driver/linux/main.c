@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Loading and unloading: find the host, make a pool, add the disk. See README.md. */
+#define pr_fmt(fmt) "tmem: " fmt
+
+#include <linux/kernel.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+
+#include "batch.h"
+#include "blk.h"
+#include "host.h"
+#include "stats.h"
+
+static char *size = "";
+module_param(size, charp, 0444);
+MODULE_PARM_DESC(size, "Size of /dev/tmem0 in bytes, with K, M, G (default: the backing device's, else twice the RAM)");
+
+static char *backing = "";
+module_param(backing, charp, 0444);
+MODULE_PARM_DESC(backing, "Block device that takes the pages the host refuses; its content is overwritten");
+
+static char *transport = "auto";
+module_param(transport, charp, 0444);
+MODULE_PARM_DESC(transport, "How to call the host: auto, hypercall or port");
+
+static uint batch;
+module_param(batch, uint, 0444);
+MODULE_PARM_DESC(batch, "Most pages per exit (default 0: what the host allows, at most 64; 1: no batches)");
+
+static struct tmem_device tmem_device;
+
+/* Slots of the device, or 0 if the parameters make no sense. */
+static u64 tmem_choose_size(const struct tmem_device *dev)
+{
+	u64 slots = dev->backing.bdev ? tmem_backing_slots(&dev->backing) : totalram_pages() * 2;
+	/* Where the object number, and the swap code's slot number, end. */
+	const u64 most = 1ULL << 32;
+	char *rest = size;
+
+	if (*size) {
+		u64 bytes = memparse(size, &rest);
+
+		if (dev->backing.bdev && bytes >> PAGE_SHIFT > slots) {
+			pr_err("size=%s is more than the backing device's %llu bytes\n", size, slots << PAGE_SHIFT);
+			return 0;
+		}
+		slots = bytes >> PAGE_SHIFT;
+	}
+	if (*rest || !slots || slots > most) {
+		pr_err("a device of size=%s cannot be made: from one page to 16 TiB, as in size=512M\n", size);
+		return 0;
+	}
+	return slots;
+}
+
+static int __init tmem_init(void)
+{
+	struct tmem_device *dev = &tmem_device;
+	u64 nr_slots;
+	u32 pool;
+	int err;
+
+	err = tmem_host_find(transport);
+	if (err)
+		return err;
+	err = tmem_batch_init(batch);
+	if (err)
+		return err;
+	if (*backing) {
+		err = tmem_backing_open(&dev->backing, backing);
+		if (err)
+			goto batch;
+	}
+	nr_slots = tmem_choose_size(dev);
+	if (!nr_slots) {
+		err = -EINVAL;
+		goto backing;
+	}
+	err = tmem_pool_create(&pool);
+	if (err)
+		goto backing;
+	err = tmem_pool_selftest(pool);
+	if (err)
+		goto pool;
+	err = tmem_slots_init(&dev->slots, pool, nr_slots);
+	if (err)
+		goto pool;
+	tmem_drain_init(&dev->drain, &dev->slots);
+	err = tmem_blk_add(dev);
+	if (err)
+		goto slots;
+	tmem_stats_init();
+	pr_info("/dev/tmem0 of %llu MiB, ABI %u.%u over %s, up to %u pages per exit, backing device: %s\n",
+		nr_slots >> (20 - PAGE_SHIFT), tmem_host.major, tmem_host.minor, tmem_transport_name(),
+		tmem_batch_max(), *backing ? backing : "none");
+	return 0;
+slots:
+	tmem_slots_exit(&dev->slots);
+pool:
+	tmem_pool_destroy(pool);
+backing:
+	tmem_backing_close(&dev->backing);
+batch:
+	tmem_batch_exit();
+	return err;
+}
+
+/* Not reached while anybody, swap included, has the disk open: it holds the module. */
+static void __exit tmem_exit(void)
+{
+	struct tmem_device *dev = &tmem_device;
+
+	tmem_stats_exit();
+	tmem_blk_remove(dev);
+	tmem_drain_exit(&dev->drain);
+	tmem_pool_destroy(dev->slots.pool);
+	tmem_slots_exit(&dev->slots);
+	tmem_backing_close(&dev->backing);
+	tmem_batch_exit();
+}
+
+module_init(tmem_init);
+module_exit(tmem_exit);
+
+MODULE_DESCRIPTION("Swap into the transcendent memory of the host");
+MODULE_LICENSE("GPL");
+MODULE_VERSION("1.0");
