@@ -1,2 +1,68 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: everything around the code - setting a machine up, making what guests boot, the lab, the demo, the tests.
+
+mod build;
+mod command;
+mod images;
+mod lab;
+mod paths;
+mod setup;
+mod table;
+mod test;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Everything around the code: setting a machine up, making what guests boot, the lab, the demo, the tests.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install the Debian packages that building and testing need.
+    Setup {
+        /// Only say what is missing; exit with 1 if anything is.
+        #[arg(long)]
+        check: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make everything that guests boot, or find it in the cache, and list it.
+    Images {
+        /// Print JSON, with the packages used.
+        #[arg(long)]
+        json: bool,
+        /// Record the versions used in images/manifest.lock as the tested ones.
+        #[arg(long)]
+        lock: bool,
+    },
+    Lab(lab::cli::Args),
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let status = match &Cli::parse().task {
+        Task::Setup { check, json } => status(setup::show(!check, *json)),
+        Task::Images { json, lock } => status(images::main(*json, *lock)),
+        Task::Lab(args) => lab::cli::main(args),
+        Task::Test(args) => status(test::main(args)),
+    };
+    // A status that does not fit is a failure all the same.
+    ExitCode::from(u8::try_from(status).unwrap_or(1))
+}
+
+fn status<E: std::fmt::Display>(result: Result<(), E>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("error: {error}");
+            1
+        }
+    }
+}

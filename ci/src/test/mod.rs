@@ -1,0 +1,201 @@
+//! `cargo xtask test`: every check that there is, each one line with its time and result, two at a time.
+//!
+//! | module | its one idea |
+//! |---|---|
+//! | `steps` | the list |
+//! | `cargo` | steps that run cargo |
+//! | `guests` | steps that run guests, natively or in the lab |
+//! | `lock` | one version of each rust-vmm crate |
+//! | `report` | lines, table, JSON |
+
+mod cargo;
+mod guests;
+mod lock;
+mod report;
+mod steps;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use report::{Finished, Report};
+use steps::{Lane, STEPS, Step};
+
+use crate::lab::Lab;
+
+/// How often the steps under way are named.
+const BEAT: Duration = Duration::from_secs(15);
+
+/// Run every check: format, lints, unit and model tests, bare guests, Linux guests in the lab, driver builds.
+///
+/// A step that this machine cannot run is SKIPPED with the reason. The report is in target/test/report.json, the output of
+/// each step in target/test/STEP.log. Exit status 1 if a step failed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Run only these steps.
+    #[arg(long, value_name = "STEP", num_args = 1..)]
+    only: Vec<String>,
+    /// List the steps and what they check.
+    #[arg(long)]
+    list: bool,
+    /// Print the report as JSON on standard output instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why the tests are not good.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TestError {
+    /// `--only` names no step.
+    #[error("no step {0}; `cargo xtask test --list` lists them")]
+    UnknownStep(String),
+    /// The report says which.
+    #[error("not every step passed; the output of each is in {0}")]
+    Bad(PathBuf),
+    /// The report could not be written.
+    #[error("cannot write {path}: {source}")]
+    Report {
+        /// Where to.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// What steps share: made by the first that needs it, and its failure told to every other.
+#[derive(Debug, Default)]
+struct Context {
+    lab: OnceLock<Result<Lab, String>>,
+}
+
+impl Context {
+    fn lab(&self) -> Result<&Lab, String> {
+        self.lab.get_or_init(|| Lab::prepare().map_err(|error| error.to_string())).as_ref().map_err(Clone::clone)
+    }
+
+    fn dir() -> PathBuf {
+        crate::paths::target().join("test")
+    }
+
+    fn log(name: &str) -> PathBuf {
+        Self::dir().join(format!("{name}.log"))
+    }
+}
+
+/// Runs what `args` asks for.
+pub(crate) fn main(args: &Args) -> Result<(), TestError> {
+    if args.list {
+        let rows: Vec<Vec<String>> = STEPS.iter().map(|step| vec![step.name.into(), step.what.into()]).collect();
+        print!("{}", crate::table::render(&["step", "what it checks"], &rows));
+        return Ok(());
+    }
+    let steps = chosen(&args.only)?;
+    let path = Context::dir().join("report.json");
+    let failed = |source| TestError::Report { path: path.clone(), source };
+    std::fs::create_dir_all(Context::dir()).map_err(failed)?;
+    let report = run(&steps);
+    crate::paths::write_json(&path, &report).map_err(failed)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    } else {
+        print!("{}", report.summary());
+    }
+    if report.good() { Ok(()) } else { Err(TestError::Bad(Context::dir())) }
+}
+
+fn chosen(only: &[String]) -> Result<Vec<&'static Step>, TestError> {
+    if let Some(unknown) = only.iter().find(|name| !STEPS.iter().any(|step| step.name == name.as_str())) {
+        return Err(TestError::UnknownStep(unknown.clone()));
+    }
+    Ok(STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| name == step.name)).collect())
+}
+
+/// Each lane runs its steps in order; the lanes run side by side, because compiling and emulating want a CPU each.
+fn run(steps: &[&'static Step]) -> Report {
+    let started = Instant::now();
+    let context = Context::default();
+    let running: Mutex<BTreeMap<&'static str, Instant>> = Mutex::default();
+    let (sender, finished) = mpsc::channel();
+    let mut done = Vec::new();
+    thread::scope(|scope| {
+        for lane in [Lane::Compile, Lane::Guests] {
+            let (sender, context, running) = (sender.clone(), &context, &running);
+            scope.spawn(move || {
+                for step in steps.iter().filter(|step| step.lane == lane) {
+                    let start = Instant::now();
+                    lock(running).insert(step.name, start);
+                    let ending = (step.run)(context, step.name);
+                    lock(running).remove(step.name);
+                    // The receiver outlives this scope.
+                    let _ = sender.send(Finished::new(step.name, start.elapsed(), ending));
+                }
+            });
+        }
+        drop(sender);
+        loop {
+            match finished.recv_timeout(BEAT) {
+                Ok(step) => {
+                    eprintln!("{}", step.line());
+                    done.push(step);
+                }
+                Err(RecvTimeoutError::Timeout) => eprintln!("test: running {}", names(&lock(&running))),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    });
+    done.sort_by_key(|step: &Finished| steps.iter().position(|listed| listed.name == step.name));
+    Report { steps: done, seconds: started.elapsed().as_secs_f64().round() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A map of names and times is whole after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn names(running: &BTreeMap<&'static str, Instant>) -> String {
+    running
+        .iter()
+        .map(|(name, since)| format!("{name} ({} s)", since.elapsed().as_secs()))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use report::Ending;
+
+    #[test]
+    fn all_steps_are_chosen_unless_some_are_named() {
+        assert_eq!(chosen(&[]).unwrap().len(), STEPS.len());
+        assert_eq!(chosen(&["lock".to_owned()]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_unknown_step_is_named() {
+        assert!(chosen(&["nonsense".to_owned()]).unwrap_err().to_string().contains("nonsense"));
+    }
+
+    #[test]
+    fn step_names_are_unique() {
+        let names: std::collections::BTreeSet<_> = STEPS.iter().map(|step| step.name).collect();
+        assert_eq!(names.len(), STEPS.len());
+    }
+
+    #[test]
+    fn results_come_in_listed_order_from_both_lanes() {
+        fn pass(_: &Context, _: &str) -> Ending {
+            Ending::Passed(String::new())
+        }
+        static STEPS: [Step; 3] = [
+            Step { name: "a", what: "", lane: Lane::Guests, run: pass },
+            Step { name: "b", what: "", lane: Lane::Compile, run: pass },
+            Step { name: "c", what: "", lane: Lane::Guests, run: pass },
+        ];
+        let report = run(&STEPS.iter().collect::<Vec<_>>());
+        assert_eq!(report.steps.iter().map(|step| step.name).collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+}

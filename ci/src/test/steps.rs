@@ -1,0 +1,48 @@
+//! The list of steps, in the order of the report.
+
+use super::report::Ending;
+use super::{Context, cargo, guests};
+
+/// What a step mostly does, and so what it may run beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Compiles and runs programs of this machine.
+    Compile,
+    /// Builds images and runs guests, most of them on the one CPU of the emulated host.
+    Guests,
+}
+
+/// One step.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// Its name, for `--only`, the report and the log.
+    pub(super) name: &'static str,
+    /// What it checks.
+    pub(super) what: &'static str,
+    /// Where it runs.
+    pub(super) lane: Lane,
+    /// Runs it; gets its own name.
+    pub(super) run: fn(&Context, &str) -> Ending,
+}
+
+const fn compile(name: &'static str, what: &'static str, run: fn(&Context, &str) -> Ending) -> Step {
+    Step { name, what, lane: Lane::Compile, run }
+}
+
+const fn guest(name: &'static str, what: &'static str, run: fn(&Context, &str) -> Ending) -> Step {
+    Step { name, what, lane: Lane::Guests, run }
+}
+
+/// All of them.
+pub(super) static STEPS: &[Step] = &[
+    compile("format", "the code is formatted (cargo fmt --check)", cargo::format),
+    compile("lock", "Cargo.lock holds one version of each rust-vmm crate", cargo::lock),
+    compile("lints", "clippy has nothing to say about any target", cargo::lints),
+    compile("unit", "tests inside the crates", cargo::unit),
+    compile("model", "the store against its model, and under many threads", cargo::model),
+    compile("integration", "the C header's drift, the command line, the VMM on the KVM that is here", cargo::integration),
+    compile("doc", "examples in the documentation", cargo::doc),
+    guest("driver-6.12", "the Linux driver builds against Debian's stock 6.12 headers", guests::driver_6_12),
+    guest("driver-6.1", "the Linux driver builds against Debian's stock 6.1 headers", guests::driver_6_1),
+    guest("lab", "the emulated host boots, has KVM, and passes status and files through", guests::lab),
+];
