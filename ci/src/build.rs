@@ -15,19 +15,23 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub(crate) fn static_tmem() -> Result<PathBuf, CommandError> {
     let target = paths::target().join("static");
     let mut cargo = cargo();
-    cargo.args(["build", "--release", "--package", "tmem-vmm", "--bin", "tmem", "--target", TARGET, "--target-dir"]);
-    cargo.arg(&target).env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo.args([
+        "build",
+        "--release",
+        "--package",
+        "tmem-vmm",
+        "--bin",
+        "tmem",
+        "--target",
+        TARGET,
+        "--target-dir",
+    ]);
+    cargo
+        .arg(&target)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
     command::run(&mut cargo)?;
     Ok(target.join(TARGET).join("release/tmem"))
-}
-
-/// `tmem` for this machine.
-pub(crate) fn native_tmem() -> Result<PathBuf, CommandError> {
-    let target = paths::target();
-    let mut cargo = cargo();
-    cargo.args(["build", "--release", "--package", "tmem-vmm", "--bin", "tmem", "--target-dir"]).arg(&target);
-    command::run(&mut cargo)?;
-    Ok(target.join("release/tmem"))
 }
 
 /// The cargo that runs us, in the repository's root.

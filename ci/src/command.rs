@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn a_failing_program_is_named_with_its_arguments_and_words() {
-        let error = stdout_of(Command::new("sh").args(["-c", "echo why >&2; exit 3"])).unwrap_err().to_string();
+        let error =
+            stdout_of(Command::new("sh").args(["-c", "echo why >&2; exit 3"])).unwrap_err().to_string();
         assert!(error.contains("sh -c echo why"), "{error}");
         assert!(error.contains("exit status: 3"), "{error}");
         assert!(error.ends_with("why"), "{error}");

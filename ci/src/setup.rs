@@ -17,7 +17,9 @@ pub(crate) enum SetupError {
     #[error("cannot install {0}: this needs root, and sudo is not here; run `apt-get install {0}` as root")]
     NotRoot(String),
     /// No apt on this machine.
-    #[error("cannot install {0}: there is no apt-get here; install the programs of these Debian packages by hand")]
+    #[error(
+        "cannot install {0}: there is no apt-get here; install the programs of these Debian packages by hand"
+    )]
     NoApt(String),
     /// apt-get failed.
     #[error(transparent)]

@@ -11,7 +11,9 @@ pub(crate) fn render(headings: &[&str], rows: &[Vec<String>]) -> String {
         })
         .collect();
     let numeric: Vec<bool> = (0..headings.len())
-        .map(|column| !rows.is_empty() && rows.iter().filter_map(|row| row.get(column)).all(|cell| is_number(cell)))
+        .map(|column| {
+            !rows.is_empty() && rows.iter().filter_map(|row| row.get(column)).all(|cell| is_number(cell))
+        })
         .collect();
     let mut text = String::new();
     let heading_cells: Vec<String> = headings.iter().map(|&heading| heading.to_owned()).collect();
@@ -20,7 +22,11 @@ pub(crate) fn render(headings: &[&str], rows: &[Vec<String>]) -> String {
             .iter()
             .zip(&widths)
             .zip(&numeric)
-            .map(|((cell, &width), &right)| if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") })
+            .map(
+                |((cell, &width), &right)| {
+                    if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                },
+            )
             .collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');

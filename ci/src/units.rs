@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// Reads `90`, `90s`, `15m` or `2h`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration: write seconds, or a number with s, m or h, such as 90s or 15m");
+    let wrong =
+        || format!("`{text}` is no duration: write seconds, or a number with s, m or h, such as 90s or 15m");
     let (digits, unit) = match text.char_indices().next_back() {
         Some((at, 's')) => (text.get(..at), 1),
         Some((at, 'm')) => (text.get(..at), 60),
@@ -18,7 +19,8 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 
 /// Reads a size with the suffix K, M, G or none (MiB), in MiB: `512M`, `3G`, `3072`.
 pub(crate) fn parse_mib(text: &str) -> Result<u32, String> {
-    let wrong = || format!("`{text}` is no amount of memory: write MiB, or a number with M or G, such as 512M or 3G");
+    let wrong =
+        || format!("`{text}` is no amount of memory: write MiB, or a number with M or G, such as 512M or 3G");
     let (digits, unit) = match text.char_indices().next_back() {
         Some((at, 'M')) => (text.get(..at), 1),
         Some((at, 'G')) => (text.get(..at), 1024),

@@ -70,7 +70,14 @@ mod tests {
         std::fs::create_dir(dir.join("out")).unwrap();
         std::fs::write(dir.join("out/report.json"), "{}").unwrap();
         let path = dir.join("out.tar");
-        let tar = Command::new("tar").arg("-cf").arg(&path).arg("-C").arg(dir.join("out")).arg(".").status().unwrap();
+        let tar = Command::new("tar")
+            .arg("-cf")
+            .arg(&path)
+            .arg("-C")
+            .arg(dir.join("out"))
+            .arg(".")
+            .status()
+            .unwrap();
         assert!(tar.success());
         let sum = crate::command::stdout_of(Command::new("sha256sum").arg(&path)).unwrap();
         let bytes = std::fs::metadata(&path).unwrap().len();

@@ -26,11 +26,6 @@ impl Lab {
         Ok(Self { images, tmem })
     }
 
-    /// The images, for callers that need more of them.
-    pub(crate) fn images(&self) -> &Images {
-        &self.images
-    }
-
     /// The release of the emulated host's kernel.
     pub(crate) fn host_kernel(&self) -> Result<String, LabError> {
         Ok(self.images.lab(&LabSpec::default())?.0.release)
@@ -62,8 +57,10 @@ pub(crate) fn place_of(guest: KernelId) -> String {
 }
 
 fn add_our_own(root: &mut Initramfs, job: &Job, nonce: &Nonce) -> Result<(), LabError> {
-    root.file("/init", 0o755, host_init::SCRIPT)?
-        .file(host_init::NONCE_FILE, 0o600, nonce.as_str())?
-        .file(host_init::COMMAND_FILE, 0o644, job.command.as_str())?;
+    root.file("/init", 0o755, host_init::SCRIPT)?.file(host_init::NONCE_FILE, 0o600, nonce.as_str())?.file(
+        host_init::COMMAND_FILE,
+        0o644,
+        job.command.as_str(),
+    )?;
     Ok(())
 }

@@ -90,8 +90,21 @@ impl Machine<'_> {
     fn arguments(&self) -> Vec<OsString> {
         let files = self.files.display().to_string().replace(',', ",,");
         let mut arguments: Vec<OsString> = [
-            "-accel", "tcg", "-cpu", "EPYC,+svm,+npt", "-smp", "1", "-nodefaults", "-display", "none", "-no-reboot",
-            "-nic", "none", "-no-user-config", "-append", KERNEL_COMMAND_LINE,
+            "-accel",
+            "tcg",
+            "-cpu",
+            "EPYC,+svm,+npt",
+            "-smp",
+            "1",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-nic",
+            "none",
+            "-no-user-config",
+            "-append",
+            KERNEL_COMMAND_LINE,
         ]
         .map(OsString::from)
         .to_vec();
@@ -105,7 +118,8 @@ impl Machine<'_> {
         arguments.extend(["-mon".into(), "chardev=monitor,mode=readline".into()]);
         arguments.extend(["-device".into(), "virtio-serial-pci".into()]);
         for (chardev, port) in [("output", OUTPUT_PORT), ("control", CONTROL_PORT), ("files", FILES_PORT)] {
-            arguments.extend(["-device".into(), format!("virtserialport,chardev={chardev},name={port}").into()]);
+            arguments
+                .extend(["-device".into(), format!("virtserialport,chardev={chardev},name={port}").into()]);
         }
         arguments
     }
@@ -223,7 +237,8 @@ mod tests {
             sockets: Path::new("/s,x"),
             files: Path::new("/f"),
         };
-        let words: Vec<_> = machine.arguments().iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let words: Vec<_> =
+            machine.arguments().iter().map(|word| word.to_string_lossy().into_owned()).collect();
         words.join(" ")
     }
 

@@ -28,7 +28,12 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Counts `results`.
-    pub(crate) fn new(job: &Job, emulator: String, host_kernel: String, results: &[Result<Outcome, LabError>]) -> Self {
+    pub(crate) fn new(
+        job: &Job,
+        emulator: String,
+        host_kernel: String,
+        results: &[Result<Outcome, LabError>],
+    ) -> Self {
         let mut bad = BTreeMap::new();
         let mut seconds = Vec::new();
         for result in results {

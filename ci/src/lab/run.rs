@@ -235,7 +235,8 @@ impl Progress {
             return;
         }
         self.last = Instant::now();
-        let text = format!("lab: {phase}, {} s, silent for {} s", started.elapsed().as_secs(), silent.as_secs());
+        let text =
+            format!("lab: {phase}, {} s, silent for {} s", started.elapsed().as_secs(), silent.as_secs());
         if self.terminal {
             eprint!("\r\x1b[K{text}");
             self.shown = true;

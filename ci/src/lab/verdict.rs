@@ -120,7 +120,11 @@ impl LabError {
 }
 
 /// Decides how a run ended: the command's exit status and archive, or the name of what went wrong.
-pub(super) fn decide(seen: &Seen, limits: &Limits, logs: &std::path::Path) -> Result<(i32, (u64, String)), LabError> {
+pub(super) fn decide(
+    seen: &Seen,
+    limits: &Limits,
+    logs: &std::path::Path,
+) -> Result<(i32, (u64, String)), LabError> {
     let logs = logs.to_path_buf();
     if seen.console.contains("Kernel panic - not syncing") {
         return Err(LabError::HostPanic { logs, tail: crate::command::tail_of(&seen.console, 40) });
@@ -176,7 +180,10 @@ mod tests {
         assert_eq!(name_of(&Seen { broken: Some(Broken::Silence), ..good() }), "LAB-STALLED");
         assert_eq!(name_of(&Seen { broken: Some(Broken::Total), ..good() }), "LAB-TIMEOUT");
         assert_eq!(name_of(&Seen { qemu_failure: "signal 9".into(), ..good() }), "LAB-QEMU-DIED");
-        assert_eq!(name_of(&Seen { failed: Some("no kvm".into()), status: None, ..good() }), "LAB-HOST-UNFIT");
+        assert_eq!(
+            name_of(&Seen { failed: Some("no kvm".into()), status: None, ..good() }),
+            "LAB-HOST-UNFIT"
+        );
         assert_eq!(name_of(&Seen { status: None, ..good() }), "LAB-NO-END-MARKER");
         assert_eq!(name_of(&Seen { files: None, ..good() }), "LAB-NO-END-MARKER");
     }

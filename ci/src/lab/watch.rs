@@ -19,7 +19,11 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { silence: Duration::from_secs(90), total: Duration::from_secs(900), dump: Duration::from_secs(20) }
+        Self {
+            silence: Duration::from_secs(90),
+            total: Duration::from_secs(900),
+            dump: Duration::from_secs(20),
+        }
     }
 }
 

@@ -12,7 +12,9 @@ pub(super) fn format(_: &Context, name: &str) -> Ending {
     if let Some(skipped) = without_component("fmt", "rustfmt") {
         return skipped;
     }
-    logged(name, crate::build::cargo().args(["fmt", "--all", "--check"]), |_| Ok("cargo fmt --all --check".into()))
+    logged(name, crate::build::cargo().args(["fmt", "--all", "--check"]), |_| {
+        Ok("cargo fmt --all --check".into())
+    })
 }
 
 /// Clippy has nothing to say, in any target.
@@ -81,15 +83,21 @@ fn logged(name: &str, command: &mut Command, judge: impl Fn(&str) -> Result<Stri
     let line = command::line_of(command);
     let run = || -> std::io::Result<(bool, String)> {
         let file = std::fs::File::create(&log)?;
-        let status =
-            command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).env("CARGO_TERM_COLOR", "never").status()?;
+        let status = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .env("CARGO_TERM_COLOR", "never")
+            .status()?;
         Ok((status.success(), String::from_utf8_lossy(&std::fs::read(&log)?).into_owned()))
     };
     match { run }() {
         Err(error) => Ending::Failed(format!("cannot run `{line}`: {error}")),
-        Ok((false, text)) => {
-            Ending::Failed(format!("`{line}` failed; the end of {}:\n{}", log.display(), command::tail_of(&text, 60)))
-        }
+        Ok((false, text)) => Ending::Failed(format!(
+            "`{line}` failed; the end of {}:\n{}",
+            log.display(),
+            command::tail_of(&text, 60)
+        )),
         Ok((true, text)) => match judge(&text) {
             Ok(seen) => Ending::Passed(seen),
             Err(why) => Ending::Failed(format!("`{line}`: {why}; see {}", log.display())),
@@ -99,7 +107,9 @@ fn logged(name: &str, command: &mut Command, judge: impl Fn(&str) -> Result<Stri
 
 fn without_component(subcommand: &str, component: &str) -> Option<Ending> {
     command::stdout_of(crate::build::cargo().args([subcommand, "--version"])).err().map(|_| {
-        Ending::Skipped(format!("this toolchain has no {component}; `rustup component add {component}` adds it"))
+        Ending::Skipped(format!(
+            "this toolchain has no {component}; `rustup component add {component}` adds it"
+        ))
     })
 }
 
@@ -109,7 +119,8 @@ mod tests {
 
     #[test]
     fn counts_of_several_test_programs_are_added() {
-        let text = "\ntest result: ok. 12 passed; 0 failed; 0 ignored\n\ntest result: ok. 3 passed; 0 failed\n";
+        let text =
+            "\ntest result: ok. 12 passed; 0 failed; 0 ignored\n\ntest result: ok. 3 passed; 0 failed\n";
         assert_eq!(passed(text), 15);
     }
 

@@ -38,7 +38,8 @@ pub(super) fn lab(context: &Context, name: &str) -> Ending {
     let run = || -> Result<String, String> {
         let mut log = std::fs::File::create(Context::log(name)).map_err(|error| error.to_string())?;
         let outcome = context.lab()?.run(&job, &mut log).map_err(|error| error.to_string())?;
-        let release = std::fs::read_to_string(out.join("release")).map_err(|error| format!("no /out/release: {error}"))?;
+        let release = std::fs::read_to_string(out.join("release"))
+            .map_err(|error| format!("no /out/release: {error}"))?;
         if outcome.status != 7 {
             return Err(format!("the command's status 7 arrived as {}", outcome.status));
         }

@@ -34,8 +34,11 @@ pub(super) fn check(text: &str) -> Result<BTreeMap<&'static str, String>, LockEr
     let packages = packages(text);
     let mut found = BTreeMap::new();
     for name in SINGLE {
-        let versions: Vec<String> =
-            packages.iter().filter(|(package, _)| *package == name).map(|(_, version)| (*version).into()).collect();
+        let versions: Vec<String> = packages
+            .iter()
+            .filter(|(package, _)| *package == name)
+            .map(|(_, version)| (*version).into())
+            .collect();
         match versions.as_slice() {
             [] => {}
             [version] => drop(found.insert(name, version.clone())),

@@ -73,7 +73,10 @@ struct Context {
 
 impl Context {
     fn lab(&self) -> Result<&Lab, String> {
-        self.lab.get_or_init(|| Lab::prepare().map_err(|error| error.to_string())).as_ref().map_err(Clone::clone)
+        self.lab
+            .get_or_init(|| Lab::prepare().map_err(|error| error.to_string()))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     fn dir() -> PathBuf {
@@ -88,7 +91,8 @@ impl Context {
 /// Runs what `args` asks for.
 pub(crate) fn main(args: &Args) -> Result<(), TestError> {
     if args.list {
-        let rows: Vec<Vec<String>> = STEPS.iter().map(|step| vec![step.name.into(), step.what.into()]).collect();
+        let rows: Vec<Vec<String>> =
+            STEPS.iter().map(|step| vec![step.name.into(), step.what.into()]).collect();
         print!("{}", crate::table::render(&["step", "what it checks"], &rows));
         return Ok(());
     }

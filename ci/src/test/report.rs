@@ -149,6 +149,9 @@ mod tests {
     #[test]
     fn json_names_result_and_text() {
         let json = serde_json::to_value(step("a", Ending::Skipped("why".into()))).unwrap();
-        assert_eq!(json, serde_json::json!({"name": "a", "seconds": 1.2, "result": "skipped", "text": "why"}));
+        assert_eq!(
+            json,
+            serde_json::json!({"name": "a", "seconds": 1.2, "result": "skipped", "text": "why"})
+        );
     }
 }

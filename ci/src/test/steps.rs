@@ -40,7 +40,11 @@ pub(super) static STEPS: &[Step] = &[
     compile("lints", "clippy has nothing to say about any target", cargo::lints),
     compile("unit", "tests inside the crates", cargo::unit),
     compile("model", "the store against its model, and under many threads", cargo::model),
-    compile("integration", "the C header's drift, the command line, the VMM on the KVM that is here", cargo::integration),
+    compile(
+        "integration",
+        "the C header's drift, the command line, the VMM on the KVM that is here",
+        cargo::integration,
+    ),
     compile("doc", "examples in the documentation", cargo::doc),
     guest("driver-6.12", "the Linux driver builds against Debian's stock 6.12 headers", guests::driver_6_12),
     guest("driver-6.1", "the Linux driver builds against Debian's stock 6.1 headers", guests::driver_6_1),
