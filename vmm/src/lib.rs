@@ -1,1 +1,12 @@
-//! Placeholder, replaced by the first commit of this crate.
+//! A minimal KVM virtual machine monitor whose guests share one tmem store.
+//!
+//! Modules by layer, each knowing only those above it in this list:
+//!
+//! * [`arch`]: pure tables of the x86-64 machine (layout, GDT, page tables, CPUID, ACPI, zero page); no ioctl.
+//! * [`memory`]: guest RAM, and the only translation from guest-physical addresses to bytes.
+//! * [`kvm`]: the only code that issues KVM ioctls; turns exits into one small enum.
+
+pub mod arch;
+pub mod kvm;
+
+pub mod memory;

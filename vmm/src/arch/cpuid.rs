@@ -1,0 +1,198 @@
+//! What a guest's CPUID says: KVM's supported leaves, filtered, plus the leaf that announces tmem.
+
+use kvm_bindings::{KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
+use tmem_abi::Discovery;
+
+/// KVM's paravirtual features (`Documentation/virt/kvm/x86/cpuid.rst`).
+const KVM_FEATURES_LEAF: u32 = 0x4000_0001;
+/// First leaf of the tmem range: KVM's own range is the one before.
+pub const TMEM_BASE_LEAF: u32 = tmem_abi::CPUID_BASE_FIRST + tmem_abi::CPUID_BASE_STEP;
+
+/// KVM features that make the guest kernel issue KVM hypercalls, which the Xen intercept would take away from KVM:
+/// PV_UNHALT, PV_SEND_IPI, PV_SCHED_YIELD, HC_MAP_GPA_RANGE (`arch/x86/include/uapi/asm/kvm_para.h`).
+const KVM_HYPERCALL_FEATURES: u32 = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16;
+
+/// Leaf 1 ecx: the TSC-deadline mode of the local APIC timer.
+const ECX_TSC_DEADLINE: u32 = 1 << 24;
+/// Leaf 1 ecx: running under a hypervisor; without it Linux does not look for KVM.
+const ECX_HYPERVISOR: u32 = 1 << 31;
+/// Leaf 1 edx: more than one logical processor in the package.
+const EDX_HTT: u32 = 1 << 28;
+
+/// What one vCPU's CPUID depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuidConfig {
+    /// This vCPU's number, which is also its APIC id.
+    pub vcpu: u32,
+    /// vCPUs of the guest.
+    pub vcpus: u32,
+    /// Every hypercall of the guest goes to user space, so KVM's own must not be offered.
+    pub xen_intercept: bool,
+    /// KVM emulates the TSC-deadline timer (KVM_CAP_TSC_DEADLINE_TIMER).
+    pub tsc_deadline: bool,
+    /// What to announce, if this guest may use tmem.
+    pub tmem: Option<Discovery>,
+}
+
+/// Makes one vCPU's leaves out of those that KVM supports.
+pub fn guest_leaves(supported: &[kvm_cpuid_entry2], config: &CpuidConfig) -> Vec<kvm_cpuid_entry2> {
+    let mut leaves: Vec<kvm_cpuid_entry2> = supported
+        .iter()
+        .filter(|e| !matches!(e.function, 0xb | 0x1f) && !is_tmem_range(e.function))
+        .copied()
+        .collect();
+    let max_basic = leaves.iter().find(|e| e.function == 0).map_or(0, |e| e.eax);
+    for leaf in &mut leaves {
+        filter(leaf, config);
+    }
+    if max_basic >= 0xb {
+        leaves.extend(topology(0xb, config));
+    }
+    if max_basic >= 0x1f {
+        leaves.extend(topology(0x1f, config));
+    }
+    if let Some(tmem) = config.tmem {
+        leaves.extend(tmem_leaves(&tmem));
+    }
+    leaves
+}
+
+fn is_tmem_range(function: u32) -> bool {
+    (TMEM_BASE_LEAF..TMEM_BASE_LEAF + 0x100).contains(&function)
+}
+
+/// Bits that number `vcpus` processors.
+fn apic_id_bits(vcpus: u32) -> u32 {
+    vcpus.max(1).next_power_of_two().trailing_zeros()
+}
+
+fn filter(leaf: &mut kvm_cpuid_entry2, config: &CpuidConfig) {
+    let vcpus = config.vcpus.max(1);
+    match leaf.function {
+        0x1 => {
+            leaf.ecx |= ECX_HYPERVISOR;
+            leaf.ecx &= !ECX_TSC_DEADLINE;
+            if config.tsc_deadline {
+                leaf.ecx |= ECX_TSC_DEADLINE;
+            }
+            leaf.ebx = (leaf.ebx & 0xffff) | (config.vcpu << 24) | (vcpus.min(255) << 16);
+            leaf.edx &= !EDX_HTT;
+            if vcpus > 1 {
+                leaf.edx |= EDX_HTT;
+            }
+        }
+        // Deterministic cache parameters: one core per vCPU in the package (Intel SDM, CPUID leaf 4).
+        0x4 if leaf.eax & 0x1f != 0 => {
+            leaf.eax = (leaf.eax & 0x3ff_ffff) | ((vcpus - 1).min(63) << 26);
+        }
+        KVM_FEATURES_LEAF if config.xen_intercept => leaf.eax &= !KVM_HYPERCALL_FEATURES,
+        // AMD: number of cores and width of the core id (APM volume 3, Fn8000_0008 ecx).
+        0x8000_0008 => {
+            leaf.ecx = (leaf.ecx & !0xf0ff) | (vcpus - 1).min(255) | (apic_id_bits(vcpus) << 12);
+        }
+        // AMD: extended APIC id, core id with one thread per core, node 0 of 1 (APM volume 3, Fn8000_001E).
+        0x8000_001e => {
+            leaf.eax = config.vcpu;
+            leaf.ebx = config.vcpu & 0xff;
+            leaf.ecx = 0;
+        }
+        _ => {}
+    }
+}
+
+/// Extended topology: one thread per core, `vcpus` cores in one package (Intel SDM, CPUID leaf 0Bh).
+fn topology(function: u32, config: &CpuidConfig) -> [kvm_cpuid_entry2; 3] {
+    let level = |index: u32, shift: u32, count: u32, kind: u32| kvm_cpuid_entry2 {
+        function,
+        index,
+        flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+        eax: shift,
+        ebx: count,
+        ecx: index | kind << 8,
+        edx: config.vcpu,
+        ..Default::default()
+    };
+    [level(0, 0, 1, 1), level(1, apic_id_bits(config.vcpus), config.vcpus.max(1), 2), level(2, 0, 0, 0)]
+}
+
+fn tmem_leaves(tmem: &Discovery) -> [kvm_cpuid_entry2; 2] {
+    let mut function = TMEM_BASE_LEAF;
+    tmem.leaves(TMEM_BASE_LEAF).map(|leaf| {
+        let tmem_abi::CpuidLeaf { eax, ebx, ecx, edx } = leaf;
+        let entry = kvm_cpuid_entry2 { function, eax, ebx, ecx, edx, ..Default::default() };
+        function += 1;
+        entry
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(function: u32) -> kvm_cpuid_entry2 {
+        kvm_cpuid_entry2 { function, ..Default::default() }
+    }
+
+    fn config() -> CpuidConfig {
+        CpuidConfig { vcpu: 2, vcpus: 3, xen_intercept: false, tsc_deadline: true, tmem: None }
+    }
+
+    fn find(leaves: &[kvm_cpuid_entry2], function: u32, index: u32) -> kvm_cpuid_entry2 {
+        *leaves.iter().find(|e| e.function == function && e.index == index).unwrap()
+    }
+
+    #[test]
+    fn leaf_one_when_filtered_names_hypervisor_apic_id_and_count() {
+        let one = find(&guest_leaves(&[leaf(1)], &config()), 1, 0);
+        assert_eq!(one.ecx & ECX_HYPERVISOR, ECX_HYPERVISOR);
+        assert_eq!(one.ecx & ECX_TSC_DEADLINE, ECX_TSC_DEADLINE);
+        assert_eq!((one.ebx >> 24, (one.ebx >> 16) & 0xff), (2, 3));
+        assert_eq!(one.edx & EDX_HTT, EDX_HTT);
+    }
+
+    #[test]
+    fn tsc_deadline_when_kvm_lacks_it_is_not_offered() {
+        let cfg = CpuidConfig { tsc_deadline: false, ..config() };
+        let host = kvm_cpuid_entry2 { ecx: u32::MAX, ..leaf(1) };
+        assert_eq!(find(&guest_leaves(&[host], &cfg), 1, 0).ecx & ECX_TSC_DEADLINE, 0);
+    }
+
+    #[test]
+    fn kvm_features_when_xen_intercepts_lose_only_those_that_hypercall() {
+        let host = kvm_cpuid_entry2 { eax: u32::MAX, ..leaf(KVM_FEATURES_LEAF) };
+        let with = CpuidConfig { xen_intercept: true, ..config() };
+        let eax = |c| find(&guest_leaves(&[host], c), KVM_FEATURES_LEAF, 0).eax;
+        assert_eq!(eax(&with), !KVM_HYPERCALL_FEATURES);
+        assert_eq!(eax(&config()), u32::MAX);
+    }
+
+    #[test]
+    fn tmem_leaf_when_allowed_is_found_as_guests_look_for_it() {
+        let features = tmem_abi::Features::PERSISTENT;
+        let tmem = Discovery::this_version(features, Some(tmem_abi::DEFAULT_PORT), 64);
+        let cfg = CpuidConfig { tmem: Some(tmem), ..config() };
+        let leaves = guest_leaves(&[leaf(0x4000_0000)], &cfg);
+        let found = Discovery::find(|function| {
+            leaves.iter().find(|e| e.function == function).map_or_else(Default::default, |e| {
+                tmem_abi::CpuidLeaf { eax: e.eax, ebx: e.ebx, ecx: e.ecx, edx: e.edx }
+            })
+        });
+        assert_eq!(found, Ok(tmem));
+    }
+
+    #[test]
+    fn tmem_leaf_when_not_allowed_is_absent_even_if_the_host_has_one() {
+        let leaves = guest_leaves(&[leaf(TMEM_BASE_LEAF), leaf(TMEM_BASE_LEAF + 1)], &config());
+        assert!(leaves.is_empty());
+    }
+
+    #[test]
+    fn topology_when_three_vcpus_has_two_bits_and_this_apic_id() {
+        let host = [kvm_cpuid_entry2 { eax: 0xd, ..leaf(0) }, kvm_cpuid_entry2 { edx: 99, ..leaf(0xb) }];
+        let leaves = guest_leaves(&host, &config());
+        let core = find(&leaves, 0xb, 1);
+        assert_eq!((core.eax, core.ebx, core.ecx, core.edx), (2, 3, 0x201, 2));
+        assert_eq!(leaves.iter().filter(|e| e.function == 0xb).count(), 3);
+        assert_eq!(leaves.iter().filter(|e| e.function == 0x1f).count(), 0);
+    }
+}

@@ -1,0 +1,12 @@
+//! The x86-64 machine as pure tables: bytes and numbers that a vCPU, a loader or a guest kernel reads.
+//!
+//! Nothing here issues an ioctl or touches a device, so all of it is tested on machines without KVM.
+
+pub mod acpi;
+pub mod boot_params;
+pub mod cpuid;
+pub mod gdt;
+pub mod layout;
+pub mod msr;
+pub mod paging;
+pub mod regs;

@@ -1,0 +1,19 @@
+//! The only code that issues KVM ioctls.
+//!
+//! [`System`] opens `/dev/kvm` and knows what it can do, [`Vm`] is one machine, [`Vcpu`] one processor of it. A vCPU's
+//! exits reach the rest of the program through one narrow trait, [`ExitHandler`], whatever transport brought them.
+
+mod error;
+mod exit;
+mod kick;
+mod system;
+mod vcpu;
+mod vm;
+mod xen;
+
+pub use error::KvmError;
+pub use exit::{Exit, ExitHandler, Failure, HypercallHandler, Registers, TranslateGva};
+pub use kick::Kicker;
+pub use system::{Capabilities, Flavour, System, SystemError};
+pub use vcpu::{CpuState, Vcpu};
+pub use vm::{IrqLines, Transport, Vm, VmConfig};

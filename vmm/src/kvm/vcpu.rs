@@ -1,0 +1,239 @@
+//! One virtual processor: its initial state, and running it one exit at a time.
+
+use kvm_bindings::{
+    KVM_EXIT_XEN, Msrs, kvm_fpu, kvm_lapic_state, kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs,
+};
+use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
+
+use super::xen::{self, XenExit};
+use super::{Exit, ExitHandler, Failure, KvmError, Registers, TranslateGva, Transport};
+use crate::arch::{msr, regs};
+use crate::memory::{Gpa, GuestRam};
+
+/// Offset of a local vector table entry in the APIC page (Intel SDM volume 3, table 11-1).
+const APIC_LVT0: usize = 0x350;
+const APIC_LVT1: usize = 0x360;
+/// Delivery modes of LVT entries, bits 8-10.
+const MODE_NMI: u32 = 0x400;
+const MODE_EXTINT: u32 = 0x700;
+const MODE_MASK: u32 = 0x700;
+
+/// A vCPU. It belongs to one thread; [`super::Kicker`] interrupts it from others.
+#[derive(Debug)]
+pub struct Vcpu {
+    index: u32,
+    // Declared before `ram`: an open vCPU keeps the VM, which maps the RAM.
+    fd: VcpuFd,
+    transport: Transport,
+    _ram: GuestRam,
+}
+
+/// A vCPU's registers, for reports about a guest that died or stands still.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CpuState {
+    /// General registers.
+    pub regs: kvm_regs,
+    /// System registers.
+    pub sregs: kvm_sregs,
+}
+
+/// What to do once the borrow of an exit has ended.
+enum After {
+    Done(Exit),
+    PortCall,
+    XenCall,
+    Internal,
+    Interrupted,
+}
+
+impl Vcpu {
+    pub(super) fn new(index: u32, mut fd: VcpuFd, ram: GuestRam, transport: Transport) -> Self {
+        if let Transport::Port(_) = transport {
+            fd.set_sync_valid_reg(SyncReg::Register);
+        }
+        Self { index, fd, transport, _ram: ram }
+    }
+
+    /// The vCPU's number, which is its APIC id.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Prepares the processor as firmware would: floating point, MSRs, and the local APIC's pins (LINT0 takes the PIC's
+    /// interrupts, LINT1 is NMI). Only for VMs with an interrupt controller.
+    ///
+    /// # Errors
+    /// [`KvmError`] naming the request that KVM refused.
+    pub fn init_pc(&self) -> Result<(), KvmError> {
+        self.init_fpu()?;
+        let entries: Vec<kvm_msr_entry> = msr::boot_msrs()
+            .iter()
+            .map(|&(index, data)| kvm_msr_entry { index, data, ..Default::default() })
+            .collect();
+        let msrs = Msrs::from_entries(&entries).map_err(|_| KvmError {
+            what: "take so many MSRs",
+            source: std::io::ErrorKind::InvalidInput.into(),
+        })?;
+        self.fd.set_msrs(&msrs).map_err(KvmError::on("set a vCPU's MSRs"))?;
+        let mut lapic = self.fd.get_lapic().map_err(KvmError::on("read a local APIC"))?;
+        set_delivery_mode(&mut lapic, APIC_LVT0, MODE_EXTINT);
+        set_delivery_mode(&mut lapic, APIC_LVT1, MODE_NMI);
+        self.fd.set_lapic(&lapic).map_err(KvmError::on("set a local APIC"))
+    }
+
+    /// Floating point as after power-on, plus the default MXCSR.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn init_fpu(&self) -> Result<(), KvmError> {
+        let fpu = kvm_fpu { fcw: 0x37f, mxcsr: 0x1f80, ..Default::default() };
+        self.fd.set_fpu(&fpu).map_err(KvmError::on("set a vCPU's floating point"))
+    }
+
+    /// Lets this vCPU start at a 64-bit Linux entry point; the others wait for it to send them start-up interrupts.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn start_linux_at(&self, entry: u64) -> Result<(), KvmError> {
+        let sregs = self.sregs()?;
+        self.set_state(&CpuState { regs: regs::linux_regs(entry), sregs: regs::linux_sregs(sregs) })
+    }
+
+    /// The system registers as they are, to be changed and set again.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn sregs(&self) -> Result<kvm_sregs, KvmError> {
+        self.fd.get_sregs().map_err(KvmError::on("read a vCPU's system registers"))
+    }
+
+    /// All registers.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn state(&self) -> Result<CpuState, KvmError> {
+        let regs = self.fd.get_regs().map_err(KvmError::on("read a vCPU's registers"))?;
+        Ok(CpuState { regs, sregs: self.sregs()? })
+    }
+
+    /// Sets all registers.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn set_state(&self, state: &CpuState) -> Result<(), KvmError> {
+        self.fd.set_sregs(&state.sregs).map_err(KvmError::on("set a vCPU's system registers"))?;
+        self.fd.set_regs(&state.regs).map_err(KvmError::on("set a vCPU's registers"))
+    }
+
+    /// Runs the guest up to its next exit and handles that through `world`.
+    pub fn run(&mut self, world: &mut impl ExitHandler) -> Exit {
+        let tmem_port = self.transport.port();
+        let after = match self.fd.run() {
+            Ok(VcpuExit::IoOut(port, _)) if Some(port) == tmem_port => After::PortCall,
+            Ok(VcpuExit::Unsupported(KVM_EXIT_XEN)) => After::XenCall,
+            Ok(VcpuExit::IoOut(port, data)) => {
+                world.pio_out(port, data);
+                After::Done(Exit::PioOut)
+            }
+            Ok(VcpuExit::IoIn(port, data)) => {
+                world.pio_in(port, data);
+                After::Done(Exit::PioIn)
+            }
+            Ok(VcpuExit::MmioRead(gpa, data)) => {
+                world.mmio_read(Gpa(gpa), data);
+                After::Done(Exit::MmioRead)
+            }
+            Ok(VcpuExit::MmioWrite(gpa, data)) => {
+                world.mmio_write(Gpa(gpa), data);
+                After::Done(Exit::MmioWrite)
+            }
+            Ok(VcpuExit::Hlt) => After::Done(Exit::Halt),
+            Ok(VcpuExit::Shutdown) => After::Done(Exit::Shutdown),
+            Ok(VcpuExit::Intr) => After::Interrupted,
+            Ok(VcpuExit::InternalError) => After::Internal,
+            Ok(VcpuExit::FailEntry(reason, _)) => After::Done(Exit::Failed(Failure::Entry { reason })),
+            Ok(other) => After::Done(Exit::Failed(Failure::Unexpected(format!("{other:?}")))),
+            Err(errno) if matches!(errno.errno(), libc::EINTR | libc::EAGAIN) => After::Interrupted,
+            Err(errno) => After::Done(Exit::Failed(Failure::Run(errno.errno()))),
+        };
+        match after {
+            After::Done(exit) => exit,
+            After::PortCall => self.port_call(world),
+            After::XenCall => self.xen_call(world),
+            After::Internal => Exit::Failed(internal_error(self.fd.get_kvm_run())),
+            After::Interrupted => {
+                self.fd.set_kvm_immediate_exit(0);
+                Exit::Interrupted
+            }
+        }
+    }
+
+    fn port_call(&mut self, world: &mut impl ExitHandler) -> Exit {
+        let regs = self.fd.sync_regs_mut().regs;
+        if regs.rax != tmem_abi::CALL_NUMBER {
+            return Exit::PioOut;
+        }
+        let call = Registers {
+            rax: regs.rax,
+            rdi: regs.rdi,
+            rsi: regs.rsi,
+            // The instruction itself needs dx for the port.
+            rdx: regs.r11,
+            r10: regs.r10,
+            r8: regs.r8,
+            r9: regs.r9,
+            cpl: None,
+        };
+        let result = world.hypercall(&call, &Translator(&self.fd));
+        self.fd.sync_regs_mut().regs.rax = result.cast_unsigned();
+        self.fd.set_sync_dirty_reg(SyncReg::Register);
+        Exit::Hypercall
+    }
+
+    fn xen_call(&mut self, world: &mut impl ExitHandler) -> Exit {
+        let result = match xen::decode(self.fd.get_kvm_run()) {
+            XenExit::Hypercall(call) => world.hypercall(&call, &Translator(&self.fd)),
+            XenExit::NotPrivileged => -i64::from(libc::EPERM),
+            XenExit::Unknown => -i64::from(libc::ENOSYS),
+        };
+        xen::complete(self.fd.get_kvm_run(), result);
+        Exit::Hypercall
+    }
+}
+
+struct Translator<'a>(&'a VcpuFd);
+
+impl TranslateGva for Translator<'_> {
+    fn translate(&self, gva: u64) -> Option<Gpa> {
+        let found = self.0.translate_gva(gva).ok()?;
+        (found.valid != 0).then_some(Gpa(found.physical_address))
+    }
+}
+
+fn set_delivery_mode(lapic: &mut kvm_lapic_state, register: usize, mode: u32) {
+    if let Some((bytes, _)) = lapic.regs.get_mut(register..).and_then(|r| r.split_first_chunk_mut::<4>()) {
+        let old = u32::from_le_bytes(bytes.map(i8::cast_unsigned));
+        *bytes = ((old & !MODE_MASK) | mode).to_le_bytes().map(u8::cast_signed);
+    }
+}
+
+fn internal_error(run: &kvm_run) -> Failure {
+    // SAFETY: the exit reason is KVM_EXIT_INTERNAL_ERROR (the caller matched it), so the kernel filled `internal`, which
+    // is made of plain integers.
+    let internal = unsafe { run.__bindgen_anon_1.internal };
+    let data = internal.data.iter().take(internal.ndata as usize).copied().collect();
+    Failure::Internal { suberror: internal.suberror, data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delivery_mode_when_set_keeps_the_other_bits() {
+        let mut lapic = kvm_lapic_state::default();
+        lapic.regs[APIC_LVT0 + 2] = 1;
+        set_delivery_mode(&mut lapic, APIC_LVT0, MODE_EXTINT);
+        assert_eq!(lapic.regs[APIC_LVT0..APIC_LVT0 + 4], [0, 7, 1, 0]);
+    }
+}
