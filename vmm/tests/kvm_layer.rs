@@ -3,7 +3,8 @@
 //! Skips, saying why, where there is no usable KVM.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test may fail loudly
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
 
 use tmem_vmm::arch::layout::{self, RamLayout};
 use tmem_vmm::arch::{gdt, paging, regs};
@@ -127,17 +128,24 @@ fn triple_fault_when_it_happens_is_a_shutdown_and_not_ours() {
 }
 
 #[test]
-fn kick_when_the_guest_spins_interrupts_it_every_time() {
+fn kick_when_the_guest_spins_makes_the_thread_look_at_what_was_stored() {
     let Some((_vm, mut vcpu, mut kicker)) = machine(&[0xeb, 0xfe], Transport::Port(PORT)) else { return };
-    let (to_main, interrupted) = mpsc::channel();
+    let wanted = Arc::new(AtomicU32::new(0));
+    let (to_main, seen) = mpsc::channel();
+    let theirs = wanted.clone();
     let thread = std::thread::spawn(move || {
-        for _ in 0..3 {
-            to_main.send(vcpu.run(&mut Recorder::default())).unwrap();
+        let mut last = 0;
+        while last < 3 {
+            assert_eq!(vcpu.run(&mut Recorder::default()), Exit::Interrupted);
+            last = theirs.load(Ordering::Acquire);
+            to_main.send(last).unwrap();
         }
     });
-    for _ in 0..3 {
+    for want in 1..=3 {
+        wanted.store(want, Ordering::Release);
         kicker.kick(&thread);
-        assert_eq!(interrupted.recv().unwrap(), Exit::Interrupted);
+        // Kicks may coalesce, and one may be noticed twice (by the flag and by the signal).
+        assert!(seen.iter().any(|value| value == want));
     }
     thread.join().unwrap();
 }

@@ -14,8 +14,10 @@ use vmm_sys_util::signal::{Killable, register_signal_handler};
 
 use super::KvmError;
 
-/// Offset from SIGRTMIN of the signal that interrupts a vCPU thread.
-const KICK_SIGNAL: i32 = 0;
+/// The signal that interrupts a vCPU thread: the first that no library claims.
+fn kick_signal() -> i32 {
+    libc::SIGRTMIN()
+}
 
 /// The controller's hold on one vCPU.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl Kicker {
         self.run.set_kvm_immediate_exit(1);
         fence(Ordering::Release);
         // A thread that has ended already needs no signal, and that is the only way this fails.
-        let _ = thread.kill(KICK_SIGNAL);
+        let _ = thread.kill(kick_signal());
     }
 }
 
@@ -56,7 +58,7 @@ fn install_handler() -> Result<(), KvmError> {
     static INSTALLED: Once = Once::new();
     let mut result = Ok(());
     INSTALLED.call_once(|| {
-        result = register_signal_handler(libc::SIGRTMIN() + KICK_SIGNAL, on_kick)
+        result = register_signal_handler(kick_signal(), on_kick)
             .map_err(|e| KvmError { what: "install the vCPU signal", source: e.into() });
     });
     result
