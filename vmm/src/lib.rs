@@ -5,8 +5,10 @@
 //! * [`arch`]: pure tables of the x86-64 machine (layout, GDT, page tables, CPUID, ACPI, zero page); no ioctl.
 //! * [`memory`]: guest RAM, and the only translation from guest-physical addresses to bytes.
 //! * [`kvm`]: the only code that issues KVM ioctls; turns exits into one small enum.
+//! * [`loader`]: puts a kernel and its tables into guest memory.
 
 pub mod arch;
 pub mod kvm;
+pub mod loader;
 
 pub mod memory;

@@ -62,7 +62,7 @@ fn machine(code: &[u8], transport: Transport) -> Option<(Vm, Vcpu, tmem_vmm::kvm
     ram.write(&words(&paging::boot_tables()), layout::PAGE_TABLES_START).unwrap();
     ram.write(&words(&gdt::boot_gdt()), layout::GDT_START).unwrap();
     ram.write(code, CODE).unwrap();
-    let vm = Vm::new(&system, ram, VmConfig { irqchip: false, transport }).unwrap();
+    let vm = Vm::new(&system, ram, VmConfig { irqchip: false, transport: Some(transport) }).unwrap();
     let (vcpu, kicker) = vm.create_vcpu(0, system.supported_cpuid().unwrap().as_slice()).unwrap();
     let sregs = regs::linux_sregs(vcpu.sregs().unwrap());
     vcpu.set_state(&CpuState { regs: regs::linux_regs(CODE), sregs }).unwrap();

@@ -24,7 +24,7 @@ pub struct Vcpu {
     index: u32,
     // Declared before `ram`: an open vCPU keeps the VM, which maps the RAM.
     fd: VcpuFd,
-    transport: Transport,
+    tmem_port: Option<u16>,
     _ram: GuestRam,
 }
 
@@ -47,11 +47,12 @@ enum After {
 }
 
 impl Vcpu {
-    pub(super) fn new(index: u32, mut fd: VcpuFd, ram: GuestRam, transport: Transport) -> Self {
-        if let Transport::Port(_) = transport {
+    pub(super) fn new(index: u32, mut fd: VcpuFd, ram: GuestRam, transport: Option<Transport>) -> Self {
+        let tmem_port = transport.and_then(Transport::port);
+        if tmem_port.is_some() {
             fd.set_sync_valid_reg(SyncReg::Register);
         }
-        Self { index, fd, transport, _ram: ram }
+        Self { index, fd, tmem_port, _ram: ram }
     }
 
     /// The vCPU's number, which is its APIC id.
@@ -127,7 +128,7 @@ impl Vcpu {
 
     /// Runs the guest up to its next exit and handles that through `world`.
     pub fn run(&mut self, world: &mut impl ExitHandler) -> Exit {
-        let tmem_port = self.transport.port();
+        let tmem_port = self.tmem_port;
         let after = match self.fd.run() {
             Ok(VcpuExit::IoOut(port, _)) if Some(port) == tmem_port => After::PortCall,
             Ok(VcpuExit::Unsupported(KVM_EXIT_XEN)) => After::XenCall,

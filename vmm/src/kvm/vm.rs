@@ -36,8 +36,8 @@ impl Transport {
 pub struct VmConfig {
     /// In-kernel interrupt controllers and timer: Linux needs them, bare guests run without (and see `hlt` exit).
     pub irqchip: bool,
-    /// How hypercalls travel.
-    pub transport: Transport,
+    /// How hypercalls travel; `None` leaves them to KVM, for a guest without tmem.
+    pub transport: Option<Transport>,
 }
 
 /// One virtual machine.
@@ -78,14 +78,14 @@ impl Vm {
             create_interrupt_controllers(&fd)?;
         }
         match config.transport {
-            Transport::Xen => xen::intercept_hypercalls(&fd)?,
-            Transport::Port(_) if !system.capabilities().sync_regs => {
+            Some(Transport::Xen) => xen::intercept_hypercalls(&fd)?,
+            Some(Transport::Port(_)) if !system.capabilities().sync_regs => {
                 return Err(KvmError {
                     what: "carry hypercalls through a port (KVM_CAP_SYNC_REGS is missing)",
                     source: std::io::ErrorKind::Unsupported.into(),
                 });
             }
-            Transport::Port(_) => {}
+            Some(Transport::Port(_)) | None => {}
         }
         Ok(Self { fd: Arc::new(fd), ram, config })
     }
