@@ -12,7 +12,7 @@ use crate::modules::Module;
 const INIT: &str = include_str!("../guest/init");
 
 /// Modules that every guest gets, as far as its kernel has not built them in.
-pub(crate) const MODULES: [&str; 3] = ["virtio_mmio", "virtio_blk", "zram"];
+pub(crate) const MODULES: [&str; 2] = ["virtio_mmio", "virtio_blk"];
 
 /// What a guest's initramfs holds.
 #[derive(Debug, Clone)]
@@ -21,14 +21,16 @@ pub struct GuestSpec {
     pub kernel: KernelId,
     /// Whether the tmem driver is in it. Without, no driver needs to build.
     pub driver: bool,
+    /// Further kernel modules, from the manifest's list: `zram`.
+    pub modules: Vec<String>,
     /// More files: path in the guest, file of this machine.
     pub files: Vec<(String, PathBuf)>,
 }
 
 impl GuestSpec {
-    /// For this kernel, with the driver and no further files.
+    /// For this kernel, with the driver and nothing further.
     pub const fn new(kernel: KernelId) -> Self {
-        Self { kernel, driver: true, files: Vec::new() }
+        Self { kernel, driver: true, modules: Vec::new(), files: Vec::new() }
     }
 }
 

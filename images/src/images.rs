@@ -139,7 +139,7 @@ impl Images {
     /// If one of its parts cannot be made.
     pub fn guest_initramfs(&self, spec: &GuestSpec) -> Result<PathBuf> {
         let kernel = self.kernel(spec.kernel)?;
-        let mut modules = kernel.modules.load_order(&guest::MODULES)?;
+        let mut modules = kernel.modules.load_order(&names(&guest::MODULES, &spec.modules))?;
         if spec.driver {
             modules.push(self.driver(spec.kernel)?);
         }
@@ -152,15 +152,13 @@ impl Images {
         self.keep(&format!("initramfs-{}", spec.kernel), &root)
     }
 
-    /// The kernel and the initramfs of the lab's host, in the cache.
+    /// The kernel of the lab's host, and a root for it to which the caller adds an init.
     ///
     /// # Errors
     /// If one of its parts cannot be made.
     pub fn lab(&self, spec: &LabSpec) -> Result<(Kernel, Initramfs)> {
         let kernel = self.kernel(KernelId::Stock(lab::SERIES))?;
-        let mut names: Vec<&str> = lab::MODULES.to_vec();
-        names.extend(spec.modules.iter().map(String::as_str));
-        let modules = kernel.modules.load_order(&names)?;
+        let modules = kernel.modules.load_order(&names(&lab::MODULES, &spec.modules))?;
         let root = lab::initramfs(spec, &self.busybox()?, &modules)?;
         Ok((kernel, root))
     }
@@ -245,4 +243,8 @@ impl Images {
         // Plain data, whole after every statement: a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn names<'a>(always: &[&'a str], more: &'a [String]) -> Vec<&'a str> {
+    always.iter().copied().chain(more.iter().map(String::as_str)).collect()
 }

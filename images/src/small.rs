@@ -144,7 +144,8 @@ impl Small<'_> {
             make
         };
         let root = work.join("root");
-        command::output(make().arg("modules_install").arg(format!("INSTALL_MOD_PATH={}", root.display())))?;
+        let install = format!("INSTALL_MOD_PATH={}", root.display());
+        command::output(make().args(["modules_install", "INSTALL_MOD_STRIP=1"]).arg(install))?;
         modules::keep(&root, &release, &self.spec.modules, &work.join("modules"))?;
 
         // The kernel's own script for its -headers and -devel packages knows what a module build needs.
