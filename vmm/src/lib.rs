@@ -6,9 +6,11 @@
 //! * [`memory`]: guest RAM, and the only translation from guest-physical addresses to bytes.
 //! * [`kvm`]: the only code that issues KVM ioctls; turns exits into one small enum.
 //! * [`loader`]: puts a kernel and its tables into guest memory.
+//! * [`tmem`]: what a hypercall means: decodes it, copies the guest's page, asks the store.
 
 pub mod arch;
 pub mod kvm;
 pub mod loader;
 
 pub mod memory;
+pub mod tmem;

@@ -1,0 +1,114 @@
+//! A guest without a processor: RAM, a store and a dispatcher, called as a vCPU would.
+
+mod arbitrary;
+mod bad_input;
+mod batch;
+mod query;
+mod registers;
+mod rules;
+mod xen;
+
+use std::sync::Arc;
+
+use tmem_abi::{Gpa, Key, ObjectId, PoolFlags, PoolId, Request, Uuid};
+use tmem_core::{ClientConfig, PAGE_SIZE, Page, SharedUuid, Store, StoreConfig};
+
+use super::{Dispatcher, Limits};
+use crate::arch::layout::RamLayout;
+use crate::memory::{self, GuestRam};
+
+/// RAM of a test guest: the least there may be.
+const RAM: u64 = 16 << 20;
+/// A page of it for the content to put, one for what comes back, and the first of an array.
+const OUT: Gpa = Gpa(0x10_0000);
+const BACK: Gpa = Gpa(0x20_0000);
+const ARRAY: Gpa = Gpa(0x30_0000);
+/// The uuid that [`Guest::new`] allows, low word first.
+const SHARED: [u64; 2] = [0x1111, 0x2222];
+
+const EPERM: i64 = -1;
+const ENOMEM: i64 = -12;
+const EFAULT: i64 = -14;
+const EBUSY: i64 = -16;
+const ENODEV: i64 = -19;
+const EINVAL: i64 = -22;
+const ENOSPC: i64 = -28;
+const ENOSYS: i64 = -38;
+
+struct Guest {
+    ram: GuestRam,
+    dispatcher: Dispatcher,
+}
+
+fn store() -> Arc<Store> {
+    Store::new(StoreConfig { capacity_bytes: 256 << 20, ..Default::default() }).unwrap()
+}
+
+fn client_config() -> ClientConfig {
+    ClientConfig { max_pools: 4, shared: vec![SharedUuid(SHARED)], ..Default::default() }
+}
+
+impl Guest {
+    fn new() -> Self {
+        Self::of(&store(), client_config(), RAM)
+    }
+
+    fn of(store: &Arc<Store>, config: ClientConfig, ram: u64) -> Self {
+        let ram = GuestRam::new(&RamLayout::new(ram).unwrap()).unwrap();
+        let limits = Limits { max_pools: config.max_pools, batch_max: 130 };
+        let client = store.add_client(config).unwrap();
+        Self { dispatcher: Dispatcher::new(client, ram.clone(), 2, limits), ram }
+    }
+
+    fn op(&self, request: Request) -> i64 {
+        self.dispatcher.call(0, &request.encode())
+    }
+
+    fn pool(&self, flags: PoolFlags) -> PoolId {
+        let uuid = if flags == PoolFlags::Shared { Uuid(SHARED) } else { Uuid::default() };
+        PoolId(self.op(Request::NewPool { flags, uuid }).try_into().unwrap())
+    }
+
+    fn fill(&self, at: Gpa, byte: u8) {
+        self.write(at, &[byte; PAGE_SIZE]);
+    }
+
+    fn write(&self, at: Gpa, page: &Page) {
+        self.ram.page(memory::Gpa(at.0)).unwrap().copy_from(page);
+    }
+
+    fn page(&self, at: Gpa) -> Page {
+        let mut page = [0; PAGE_SIZE];
+        self.ram.page(memory::Gpa(at.0)).unwrap().copy_to(&mut page);
+        page
+    }
+
+    /// Puts a page of `byte`.
+    fn put(&self, pool: PoolId, index: u32, byte: u8) -> i64 {
+        self.fill(OUT, byte);
+        self.op(Request::Put { pool, key: key(index), page: OUT })
+    }
+
+    /// Gets a page: the byte that it is full of, or the answer if that is not 1.
+    fn get(&self, pool: PoolId, index: u32) -> Result<u8, i64> {
+        self.fill(BACK, 0xee);
+        match self.op(Request::Get { pool, key: key(index), page: BACK }) {
+            1 => {
+                let page = self.page(BACK);
+                assert!(page.iter().all(|byte| *byte == page[0]), "a torn page");
+                Ok(page[0])
+            }
+            answer => {
+                assert_eq!(self.page(BACK), [0xee; PAGE_SIZE], "no hit, but the guest page changed");
+                Err(answer)
+            }
+        }
+    }
+}
+
+fn key(index: u32) -> Key {
+    Key { object: ObjectId([7, 8, 9]), index }
+}
+
+/// A miss, as [`Guest::get`] shows it.
+const MISS: Result<u8, i64> = Err(0);
