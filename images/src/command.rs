@@ -68,8 +68,7 @@ pub(crate) fn long(progress: &Progress, what: &str, command: &mut Command, log: 
     let status = thread::scope(|scope| {
         scope.spawn(move || {
             while is_done.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-                let (lines, last) = where_it_is(log);
-                progress.say(&format!("{what}: {} s, step {lines}: {last}", start.elapsed().as_secs()));
+                progress.say(&format!("{what}: {} s{}", start.elapsed().as_secs(), where_it_is(log)));
             }
         });
         let status = child.wait();
@@ -119,10 +118,12 @@ pub(crate) fn tail(text: &str) -> String {
     lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default().join("\n")
 }
 
-fn where_it_is(log: &Path) -> (usize, String) {
+/// How many lines the output has and what the last one says; nothing for a command that says nothing.
+fn where_it_is(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let last = text.lines().next_back().unwrap_or("").trim();
-    (text.lines().count(), last.chars().take(70).collect())
+    let Some(last) = text.lines().next_back() else { return String::new() };
+    let last: String = last.trim().chars().take(70).collect();
+    format!(", step {}: {last}", text.lines().count())
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl Small<'_> {
             .arg(format!("-j{jobs}"))
             .args(["bzImage", "modules"])
             .envs(FIXED);
-        let what = "building the small kernel (once; about ten minutes of processor time, 1150 steps)";
+        let what = "building the small kernel (once; about ten minutes of processor time, 1550 steps)";
         command::long(self.progress, what, &mut make, &work.join("build.log"))
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn busybox(progress: &Progress, cache: &Cache, package: &Package) -> 
 pub(crate) fn workload(progress: &Progress, cache: &Cache, repo: &Path) -> Result<PathBuf> {
     let target_dir = repo.join("target/guest");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(repo).args(["build", "--quiet", "--package", "tmem-workload", "--profile", "guest"]);
+    cargo.current_dir(repo).args(["build", "--package", "tmem-workload", "--profile", "guest"]);
     cargo.args(["--target", TARGET, "--target-dir"]).arg(&target_dir);
     // No interpreter and no relocations: the kernel maps it and it runs.
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");

@@ -215,7 +215,7 @@ fn binary(random: &mut Random, into: &mut Page) {
     let heap = 0x0000_7f3a_0000_0000 | (random.next() & 0x00ff_f000);
     for (number, record) in (0_u64..).zip(into.chunks_mut(4)) {
         let bits = random.next();
-        let fields = [number << 32 | 0x2001, heap + (bits & 0xfff8), bits >> 16 & 0xff, bits >> 24];
+        let fields = [number << 32 | 0x2001, heap + (bits & 0xfff8), bits >> 16 & 0xff, bits >> 44];
         for (word, field) in record.iter_mut().zip(fields) {
             *word = field;
         }
@@ -259,6 +259,25 @@ mod tests {
             .filter(|&page| !seen.insert(rendered(page, 0)));
 
         assert_eq!(alike.count(), 0);
+    }
+
+    #[test]
+    fn kinds_compress_as_they_say() {
+        let percent = |kind| {
+            let pages = (0..2000).filter(|&page| CONTENTS.kind(page) == kind).take(50);
+            let sizes = pages.map(|page| {
+                let bytes: Vec<u8> = rendered(page, 0).iter().flat_map(|word| word.to_le_bytes()).collect();
+                let mut out = vec![0; lz4_flex::block::get_maximum_output_size(bytes.len())];
+                lz4_flex::block::compress_into(&bytes, &mut out).unwrap()
+            });
+            sizes.sum::<usize>() * 100 / (50 * PAGE_BYTES)
+        };
+
+        let (text, binary, random) = (percent(Kind::Text), percent(Kind::Binary), percent(Kind::Random));
+
+        assert!((25..45).contains(&text), "text: {text} %");
+        assert!((40..65).contains(&binary), "binary: {binary} %");
+        assert!(random >= 100, "random: {random} %");
     }
 
     #[test]
