@@ -12,6 +12,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let images = Images::open(&repo, Cache::from_env()?, Progress::stderr())?;
 
+    if words.is_empty() {
+        let known: Vec<String> = KernelId::ALL.iter().map(ToString::to_string).collect();
+        return Err(format!("say for which kernels: {}", known.join(" ")).into());
+    }
     for word in words.iter().filter(|word| !word.starts_with("--")) {
         let id: KernelId = word.parse()?;
         let kernel = images.kernel(id)?;

@@ -16,6 +16,9 @@ const BEAT: Duration = Duration::from_secs(5);
 /// How many lines of a failed command's output are shown.
 const TAIL_LINES: usize = 25;
 
+/// How much of the last line of output is shown as progress.
+const SHOWN_CHARS: usize = 60;
+
 /// Where lines of progress go. Cheap to clone.
 #[derive(Clone)]
 pub struct Progress(Arc<dyn Fn(&str) + Send + Sync>);
@@ -118,12 +121,14 @@ pub(crate) fn tail(text: &str) -> String {
     lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default().join("\n")
 }
 
-/// How many lines the output has and what the last one says; nothing for a command that says nothing.
+/// How many lines the output has and how the last one ends; nothing for a command that says nothing.
 fn where_it_is(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let Some(last) = text.lines().next_back() else { return String::new() };
-    let last: String = last.trim().chars().take(70).collect();
-    format!(", step {}: {last}", text.lines().count())
+    // The end: compilers are told long paths, and what differs comes last.
+    let skipped = last.chars().count().saturating_sub(SHOWN_CHARS);
+    let end: String = last.chars().skip(skipped).collect();
+    format!(", step {}: {}{}", text.lines().count(), if skipped > 0 { "..." } else { "" }, end.trim())
 }
 
 #[cfg(test)]
@@ -151,6 +156,18 @@ mod tests {
         let error = output(&mut Command::new("no-such-program-here")).unwrap_err().to_string();
 
         assert!(error.contains("no-such-program-here") && error.contains("cargo xtask setup"), "{error}");
+    }
+
+    #[test]
+    fn progress_shows_how_the_last_line_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        fs::write(&log, format!("one\n  CC [M]  {}/blk.o\n", "deep/".repeat(30))).unwrap();
+
+        let shown = where_it_is(&log);
+
+        assert!(shown.starts_with(", step 2: ...") && shown.ends_with("/blk.o"), "{shown}");
+        assert_eq!(where_it_is(&dir.path().join("absent")), "");
     }
 
     #[test]
