@@ -34,6 +34,15 @@ pub(crate) fn static_tmem() -> Result<PathBuf, CommandError> {
     Ok(target.join(TARGET).join("release/tmem"))
 }
 
+/// `tmem` for this machine.
+pub(crate) fn native_tmem() -> Result<PathBuf, CommandError> {
+    let target = paths::target();
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--package", "tmem-vmm", "--bin", "tmem", "--target-dir"]).arg(&target);
+    command::run(&mut cargo)?;
+    Ok(target.join("release/tmem"))
+}
+
 /// The cargo that runs us, in the repository's root.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -27,6 +27,14 @@ pub(crate) enum CommandError {
         /// The last lines of its output.
         tail: String,
     },
+    /// It answered with something else than was agreed.
+    #[error("cannot understand what `{line}` printed: {reason}")]
+    Answer {
+        /// The command line.
+        line: String,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// A command line as a person would type it, for messages.

@@ -2,6 +2,8 @@
 
 mod build;
 mod command;
+mod demo;
+mod doctor;
 mod images;
 mod lab;
 mod paths;
@@ -43,6 +45,7 @@ enum Task {
         lock: bool,
     },
     Lab(lab::cli::Args),
+    Demo(demo::Args),
     Test(test::Args),
 }
 
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Setup { check, json } => status(setup::show(!check, *json)),
         Task::Images { json, lock } => status(images::main(*json, *lock)),
         Task::Lab(args) => lab::cli::main(args),
+        Task::Demo(args) => status(demo::main(args)),
         Task::Test(args) => status(test::main(args)),
     };
     // A status that does not fit is a failure all the same.

@@ -26,6 +26,16 @@ impl Lab {
         Ok(Self { images, tmem })
     }
 
+    /// The name of the file in [`place_of`] that a guest boots: its ELF image if there is one.
+    pub(crate) fn boot_file(&self, guest: KernelId) -> Result<&'static str, LabError> {
+        Ok(if self.images.kernel(guest)?.vmlinux.is_some() { "vmlinux" } else { "bzImage" })
+    }
+
+    /// The archive's packages that everything was made of.
+    pub(crate) fn packages(&self) -> Vec<String> {
+        self.images.used().iter().map(ToString::to_string).collect()
+    }
+
     /// The release of the emulated host's kernel.
     pub(crate) fn host_kernel(&self) -> Result<String, LabError> {
         Ok(self.images.lab(&LabSpec::default())?.0.release)

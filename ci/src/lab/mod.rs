@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use tmem_images::KernelId;
 
-pub(crate) use contents::Lab;
+pub(crate) use contents::{Lab, place_of};
 use protocol::Nonce;
 pub(crate) use verdict::LabError;
 use watch::Limits;

@@ -17,8 +17,9 @@ use super::host_init::{CONTROL_PORT, FILES_PORT, OUTPUT_PORT};
 const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The stock host kernel's command line. `panic=-1` turns a panic into a reboot and `-no-reboot` that into an exit, so that
-/// a dead host ends the run at once. Mitigations cost emulated instructions and protect nobody here.
-const KERNEL_COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 mitigations=off";
+/// a dead host ends the run at once. `loglevel=6` shows a slow boot's progress to the watch. Mitigations and address
+/// randomisation cost emulated instructions and protect nobody here; without the latter, registers name symbols.
+const KERNEL_COMMAND_LINE: &str = "console=ttyS0 loglevel=6 panic=-1 mitigations=off nokaslr";
 
 /// A stream from the emulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use tmem_images::{KernelId, Series};
 
-use super::Context;
 use super::report::Ending;
+use super::{Context, bench};
+use crate::command;
 use crate::lab::Job;
 
 /// The driver against stock 6.12.
@@ -25,6 +26,51 @@ fn driver(series: Series) -> Ending {
         Ok(format!("tmem.ko for {}", tree.release))
     };
     built().map_or_else(|error| Ending::Failed(error.to_string()), Ending::Passed)
+}
+
+/// Bare guests on this machine's KVM: the selftest's every case, then 4 guests of 4 vCPUs at once.
+pub(super) fn bare(_: &Context, name: &str) -> Ending {
+    let run = || -> Result<Ending, Box<dyn std::error::Error>> {
+        let tmem = crate::build::native_tmem()?;
+        let ability = crate::doctor::examine(&tmem)?.bare_guests;
+        if !ability.works {
+            return Ok(Ending::Skipped(format!("{}; step bare-lab runs them in the lab", ability.why)));
+        }
+        let mut command = std::process::Command::new(&tmem);
+        command.args(["bench", "hypercall", "--guests", "4", "--vcpus", "4", "--seconds", "2", "--json"]);
+        let text = command::stdout_of(&mut command)?;
+        std::fs::write(Context::log(name), &text)?;
+        Ok(ending(bench::judge(&text)))
+    };
+    run().unwrap_or_else(|error| Ending::Failed(error.to_string()))
+}
+
+/// Bare guests in the lab.
+pub(super) fn bare_lab(context: &Context, name: &str) -> Ending {
+    let job = Job {
+        guests: Vec::new(),
+        ..Job::new("tmem bench hypercall --guests 2 --vcpus 2 --seconds 2 --json")
+    };
+    let run = || -> Result<bench::Bench, String> {
+        let mut output = Vec::new();
+        let outcome = context.lab()?.run(&job, &mut output).map_err(|error| error.to_string())?;
+        std::fs::write(Context::log(name), &output).map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&output);
+        if outcome.status != 0 {
+            return Err(format!("exit status {}:\n{}", outcome.status, command::tail_of(&text, 20)));
+        }
+        bench::judge(&text)
+    };
+    ending(run())
+}
+
+fn ending(bench: Result<bench::Bench, String>) -> Ending {
+    match bench {
+        Ok(bench) => {
+            Ending::Passed(format!("{}: {} pages verified, 0 errors", bench.transport, bench.verified_pages))
+        }
+        Err(why) => Ending::Failed(why),
+    }
 }
 
 /// The lab itself.

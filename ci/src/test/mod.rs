@@ -4,12 +4,16 @@
 //! |---|---|
 //! | `steps` | the list |
 //! | `cargo` | steps that run cargo |
-//! | `guests` | steps that run guests, natively or in the lab |
+//! | `guests` | the lab itself, bare guests, driver builds |
+//! | `linux` | Linux guests in the lab, judged by the counters of both sides |
+//! | `bench` | what `tmem bench hypercall` prints |
 //! | `lock` | one version of each rust-vmm crate |
 //! | `report` | lines, table, JSON |
 
+mod bench;
 mod cargo;
 mod guests;
+mod linux;
 mod lock;
 mod report;
 mod steps;

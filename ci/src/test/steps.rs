@@ -1,7 +1,7 @@
 //! The list of steps, in the order of the report.
 
 use super::report::Ending;
-use super::{Context, cargo, guests};
+use super::{Context, cargo, guests, linux};
 
 /// What a step mostly does, and so what it may run beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,4 +49,23 @@ pub(super) static STEPS: &[Step] = &[
     guest("driver-6.12", "the Linux driver builds against Debian's stock 6.12 headers", guests::driver_6_12),
     guest("driver-6.1", "the Linux driver builds against Debian's stock 6.1 headers", guests::driver_6_1),
     guest("lab", "the emulated host boots, has KVM, and passes status and files through", guests::lab),
+    guest(
+        "bare",
+        "bare guests on this machine's KVM: every operation checked, 4 guests of 4 vCPUs",
+        guests::bare,
+    ),
+    guest("bare-lab", "bare guests in the lab, through Xen's hypercall", guests::bare_lab),
+    guest(
+        "linux-transports",
+        "a Linux guest with each transport; counters of both sides say so",
+        linux::transports,
+    ),
+    guest("linux-refusals", "a Linux guest at its cap: refused pages go to the disk behind", linux::refusals),
+    guest(
+        "linux-stock-6.12",
+        "Debian's stock 6.12 kernel, 2 vCPUs, disk found through ACPI",
+        linux::stock_6_12,
+    ),
+    guest("linux-stock-6.1", "the same with Debian's stock 6.1 kernel", linux::stock_6_1),
+    guest("demo", "four Linux guests: sectors read from disk fall by 90 %, no page is corrupt", linux::demo),
 ];

@@ -1,0 +1,213 @@
+//! One guest in one mode: what it says, what the VMM says, and whether the two agree.
+//!
+//! The numbers come from two places that share no code: the guest's kernel (/proc/vmstat, /proc/diskstats) and driver on one
+//! side, the VMM's disk and store counters on the other. A table built from one of them alone would believe its own bugs.
+
+use serde::{Deserialize, Serialize};
+
+use super::guest::GuestSide;
+
+/// What swap goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// A virtio disk.
+    Disk,
+    /// tmem, with the same disk behind it.
+    Tmem,
+}
+
+impl Mode {
+    /// Both, in the order in which they are run.
+    pub(crate) const BOTH: [Self; 2] = [Self::Disk, Self::Tmem];
+
+    /// Its name in file names and tables.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Tmem => "tmem",
+        }
+    }
+}
+
+/// `tmem run --report`, as far as it is used here.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct VmmReport {
+    /// The guests.
+    pub(crate) guests: Vec<VmmSide>,
+}
+
+/// What the VMM says about one guest.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct VmmSide {
+    /// The guest's name.
+    pub(crate) name: String,
+    /// Its disks.
+    #[serde(default)]
+    pub(crate) disks: Vec<VmmDisk>,
+    /// How its hypercalls travel, `xen` or `port`; nothing without tmem.
+    pub(crate) transport: Option<String>,
+    /// Its client of the store; nothing without tmem.
+    pub(crate) tmem: Option<VmmTmem>,
+}
+
+/// Sectors of 512 bytes that the VMM moved for a disk.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct VmmDisk {
+    /// Sectors read.
+    pub(crate) sectors_read: u64,
+    /// Sectors written.
+    pub(crate) sectors_written: u64,
+}
+
+/// What the store counted for a client.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct VmmTmem {
+    /// Pages put and kept.
+    pub(crate) puts: u64,
+    /// Puts that were refused.
+    pub(crate) puts_refused: u64,
+    /// Gets, misses included.
+    pub(crate) gets: u64,
+}
+
+/// One line of the demo's table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Row {
+    /// The guest.
+    pub(crate) guest: String,
+    /// What its swap went to.
+    pub(crate) mode: Mode,
+    /// Its kernel.
+    pub(crate) kernel: String,
+    /// How its calls travelled, by the VMM's word; absent without tmem.
+    pub(crate) transport: Option<String>,
+    /// Seconds of its workload by its own clock; means nothing in the lab.
+    pub(crate) elapsed_s: f64,
+    /// Pages of its working set.
+    pub(crate) pages: u64,
+    /// Pages compared with what they should hold.
+    pub(crate) pages_checked: u64,
+    /// Pages that did not.
+    pub(crate) corrupt_pages: u64,
+    /// Pages swapped in.
+    pub(crate) swapped_in: u64,
+    /// Pages swapped out.
+    pub(crate) swapped_out: u64,
+    /// Sectors of 512 bytes read from disk, by the VMM's count.
+    pub(crate) sectors_read: u64,
+    /// Sectors of 512 bytes written to disk, by the VMM's count.
+    pub(crate) sectors_written: u64,
+    /// Pages that the store took.
+    pub(crate) puts: u64,
+    /// Gets.
+    pub(crate) gets: u64,
+    /// Puts that the store refused.
+    pub(crate) refusals: u64,
+}
+
+/// Makes the row of a guest.
+pub(crate) fn row(mode: Mode, guest: &GuestSide, vmm: &VmmSide) -> Row {
+    let sum = |of: fn(&VmmDisk) -> u64| vmm.disks.iter().map(of).sum();
+    let tmem = vmm.tmem.unwrap_or_default();
+    Row {
+        guest: vmm.name.clone(),
+        mode,
+        kernel: guest.kernel.clone(),
+        transport: vmm.transport.clone(),
+        elapsed_s: guest.run.elapsed_s,
+        pages: guest.run.pages,
+        pages_checked: guest.run.checked,
+        corrupt_pages: guest.run.corrupt,
+        swapped_in: guest.counters.pswpin,
+        swapped_out: guest.counters.pswpout,
+        sectors_read: sum(|disk| disk.sectors_read),
+        sectors_written: sum(|disk| disk.sectors_written),
+        puts: tmem.puts,
+        gets: tmem.gets,
+        refusals: tmem.puts_refused,
+    }
+}
+
+/// Where the two sides tell different stories; empty if they agree.
+pub(crate) fn disagreements(row: &Row, guest: &GuestSide) -> Vec<String> {
+    let disks =
+        || guest.counters.disks.iter().filter(|(name, _)| name.starts_with("vd")).map(|(_, disk)| disk);
+    let driver = &guest.counters.tmem;
+    let pairs = [
+        ("sectors read", disks().map(|disk| disk.sectors_read).sum(), row.sectors_read),
+        ("sectors written", disks().map(|disk| disk.sectors_written).sum(), row.sectors_written),
+        ("pages put", driver.stat("puts"), row.puts),
+        ("puts refused", driver.stat("puts_refused"), row.refusals),
+        ("gets", driver.stat("gets"), row.gets),
+    ];
+    pairs
+        .into_iter()
+        .filter(|&(_, inside, outside)| inside != outside)
+        .map(|(what, inside, outside)| {
+            format!(
+                "{} ({}): {inside} {what} by the guest's count, {outside} by the VMM's",
+                row.guest,
+                row.mode.name()
+            )
+        })
+        .chain(transport_disagreement(row, driver))
+        .collect()
+}
+
+/// The driver calls `hypercall` what the VMM calls `xen`.
+fn transport_disagreement(row: &Row, driver: &super::guest::Driver) -> Option<String> {
+    let inside = driver.transport().map(|name| if name == "hypercall" { "xen" } else { name });
+    let outside = row.transport.as_deref();
+    (inside != outside).then(|| {
+        let (who, mode) = (&row.guest, row.mode.name());
+        format!("{who} ({mode}): the guest's transport is {inside:?}, the VMM's {outside:?}")
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::demo::guest;
+
+    /// A VMM's side that agrees with [`guest::tests::console`].
+    pub(crate) fn vmm() -> VmmSide {
+        serde_json::from_value(serde_json::json!({
+            "name": "a", "end": "power-off", "disks": [{"sectors_read": 80, "sectors_written": 160, "reads": 1}],
+            "tmem": {"puts": 20, "gets": 0, "puts_refused": 0}, "transport": "xen"
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_row_takes_sectors_and_puts_from_the_vmm_and_the_rest_from_the_guest() {
+        let side = guest::read("a", &guest::tests::console(0, 0)).unwrap();
+        let row = row(Mode::Tmem, &side, &vmm());
+        assert_eq!((row.sectors_read, row.sectors_written, row.puts), (80, 160, 20));
+        assert_eq!((row.swapped_in, row.swapped_out, row.pages_checked), (10, 20, 65536));
+        assert_eq!(row.transport.as_deref(), Some("xen"));
+    }
+
+    #[test]
+    fn two_sides_that_agree_have_no_disagreement() {
+        let side = guest::read("a", &guest::tests::console(0, 0)).unwrap();
+        let row = row(Mode::Tmem, &side, &vmm());
+        assert_eq!(disagreements(&row, &side), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_counter_that_differs_is_named_with_both_values() {
+        let side = guest::read("a", &guest::tests::console(0, 0)).unwrap();
+        let mut other = vmm();
+        other.transport = Some("port".into());
+        other.tmem = Some(VmmTmem { puts: 19, ..VmmTmem::default() });
+        let row = row(Mode::Tmem, &side, &other);
+        assert_eq!(
+            disagreements(&row, &side),
+            [
+                "a (tmem): 20 pages put by the guest's count, 19 by the VMM's",
+                "a (tmem): the guest's transport is Some(\"xen\"), the VMM's Some(\"port\")",
+            ]
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! `cargo xtask demo`: four Linux guests that are short of memory, with their swap on disks and then in one tmem store.
+//!
+//! | module | its one idea |
+//! |---|---|
+//! | `scenario` | what runs, as TOML for `tmem run` |
+//! | `place` | on this machine or in the lab, and running it there |
+//! | `consoles` | many guests' consoles out of one stream, and progress |
+//! | `guest` | what a guest says about itself |
+//! | `measure` | that beside what the VMM says |
+//! | `report` | the table, the JSON, the faults |
+
+pub(crate) mod consoles;
+pub(crate) mod guest;
+pub(crate) mod measure;
+pub(crate) mod place;
+pub(crate) mod report;
+pub(crate) mod scenario;
+
+use std::path::{Path, PathBuf};
+
+use tmem_images::{KernelId, Series};
+
+use crate::command::CommandError;
+use crate::lab::LabError;
+use guest::GuestError;
+use measure::{Mode, VmmReport};
+use place::Ran;
+use report::{Report, Total};
+use scenario::Guest;
+
+/// Four Linux guests of 64 MB work on 128 MB each: once with swap on disks, once with tmem in front of the same disks.
+///
+/// Installs and builds what is missing, runs on this machine's KVM if Linux boots on it and else in the lab, and says which.
+/// The report is in target/demo/report.json. Exit status 1 if a page was corrupt or the counters contradict each other.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print the report as JSON on standard output instead of the table.
+    #[arg(long)]
+    json: bool,
+    /// Let the guests boot Debian's stock 6.12 cloud kernel (which needs 112 MB) instead of the small one.
+    #[arg(long)]
+    stock: bool,
+    /// Run in the lab even if this machine could run Linux guests itself.
+    #[arg(long)]
+    lab: bool,
+}
+
+/// Why there is no demonstration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemoError {
+    /// A package is missing.
+    #[error(transparent)]
+    Setup(#[from] crate::setup::SetupError),
+    /// An image could not be made.
+    #[error(transparent)]
+    Images(#[from] tmem_images::Error),
+    /// A program failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The lab failed.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// `tmem run` failed.
+    #[error("`tmem run` ended with status {status}; it said:\n{said}")]
+    Run {
+        /// Its exit status.
+        status: i32,
+        /// Its own words.
+        said: String,
+    },
+    /// A guest did not run to a good end.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// A file could not be used.
+    #[error("cannot use {path}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The VMM's report has no word about a guest.
+    #[error("the report of `tmem run` does not mention guest {0}")]
+    Unmentioned(String),
+    /// It ran, and what it shows is wrong.
+    #[error("the demo failed:\n  {}", .0.join("\n  "))]
+    Faults(Vec<String>),
+}
+
+impl DemoError {
+    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::File { path: path.into(), reason: error.to_string() }
+    }
+}
+
+/// Runs the demo as `args` ask and prints what it found.
+pub(crate) fn main(args: &Args) -> Result<(), DemoError> {
+    let kernel = if args.stock { KernelId::Stock(Series::V6_12) } else { KernelId::Small };
+    let dir = crate::paths::target().join("demo");
+    std::fs::create_dir_all(&dir).map_err(DemoError::file(&dir))?;
+    let guests = scenario::demo(kernel);
+    let report = read(&guests, place::run(&guests, args.lab, &dir)?, &Mode::BOTH, &dir)?;
+    let path = dir.join("report.json");
+    crate::paths::write_json(&path, &report).map_err(DemoError::file(&path))?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    } else {
+        print!("\n{}", report.text());
+        println!("Report: {}", path.display());
+    }
+    let faults = report.faults();
+    if faults.is_empty() { Ok(()) } else { Err(DemoError::Faults(faults)) }
+}
+
+/// Reads what all sides say about guests that ran in `modes`, their reports being in `dir`.
+pub(crate) fn read(guests: &[Guest], ran: Ran, modes: &[Mode], dir: &Path) -> Result<Report, DemoError> {
+    ran.consoles.keep(dir)?;
+    let (mut rows, mut disagreements) = (Vec::new(), Vec::new());
+    for &mode in modes {
+        let vmm = read_vmm_report(&dir.join(format!("{}.json", mode.name())))?;
+        for Guest { name, .. } in guests {
+            let inside = guest::read(name, ran.consoles.console(mode, name))?;
+            let outside = vmm.guests.iter().find(|guest| guest.name == *name);
+            let row =
+                measure::row(mode, &inside, outside.ok_or_else(|| DemoError::Unmentioned(name.clone()))?);
+            disagreements.extend(measure::disagreements(&row, &inside));
+            rows.push(row);
+        }
+    }
+    let total = Total::of(&rows);
+    Ok(Report { place: ran.place, why: ran.why, rows, total, disagreements, packages: ran.packages })
+}
+
+fn read_vmm_report(path: &Path) -> Result<VmmReport, DemoError> {
+    let text = std::fs::read_to_string(path).map_err(DemoError::file(path))?;
+    serde_json::from_str(&text)
+        .map_err(|error| DemoError::File { path: path.into(), reason: error.to_string() })
+}

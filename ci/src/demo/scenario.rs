@@ -1,0 +1,174 @@
+//! Guests that are short of memory, described to `tmem run` in TOML.
+
+use std::path::{Path, PathBuf};
+
+use tmem_images::KernelId;
+
+use super::measure::Mode;
+
+/// How many guests the demo has.
+const GUESTS: u32 = 4;
+
+/// Size of each guest's disk in MiB; a sparse file.
+pub(crate) const DISK_MIB: u32 = 256;
+
+/// Size of the store in MiB: room for everything that the demo's guests can swap out.
+pub(crate) const STORE_MIB: u32 = 1024;
+
+/// One guest.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it boots.
+    pub(crate) kernel: KernelId,
+    /// Its memory in MiB.
+    pub(crate) memory_mib: u32,
+    /// Its vCPUs.
+    pub(crate) vcpus: u32,
+    /// What it works on, in MiB.
+    pub(crate) work_mib: u32,
+    /// How its hypercalls travel: `auto`, `xen` or `port`.
+    pub(crate) transport: &'static str,
+    /// Most that it may hold in the store, in MiB.
+    pub(crate) cap_mib: Option<u32>,
+    /// Distinguishes its contents from other guests', so that a page which comes back from another guest is seen at once.
+    pub(crate) seed: u32,
+}
+
+/// The kernel and the initramfs that guests with one kernel boot, as `tmem run` sees them.
+#[derive(Clone, Debug)]
+pub(crate) struct Boot {
+    /// The kernel image.
+    pub(crate) kernel: PathBuf,
+    /// The initramfs.
+    pub(crate) initrd: PathBuf,
+}
+
+/// The four guests of the demo: each works on 128 MB, twice what a small one has.
+pub(crate) fn demo(kernel: KernelId) -> Vec<Guest> {
+    (1..=GUESTS)
+        .map(|number| Guest {
+            name: format!("g{number}"),
+            kernel,
+            memory_mib: memory_mib(kernel),
+            vcpus: 1,
+            work_mib: 128,
+            transport: "auto",
+            cap_mib: None,
+            seed: number,
+        })
+        .collect()
+}
+
+/// Memory of a demo guest in MiB. A stock kernel, with every driver that a cloud may need, does not fit in 64.
+const fn memory_mib(kernel: KernelId) -> u32 {
+    match kernel {
+        KernelId::Small => 64,
+        KernelId::Stock(_) => 112,
+    }
+}
+
+/// The file for `tmem run`, with each guest's disk in `disks`.
+pub(crate) fn toml(guests: &[Guest], mode: Mode, boot: impl Fn(KernelId) -> Boot, disks: &Path) -> String {
+    let mut text = format!("[store]\nsize = \"{STORE_MIB}M\"\n");
+    for guest in guests {
+        let Boot { kernel, initrd } = boot(guest.kernel);
+        let cap = guest.cap_mib.map_or_else(String::new, |cap| format!(", cap = \"{cap}M\""));
+        text.push_str(&format!(
+            "\n[[guest]]\nname = \"{}\"\nkernel = {}\ninitrd = {}\nmemory = \"{}M\"\nvcpus = {}\ndisks = [{}]\n\
+             cmdline = \"{}\"\ntransport = \"{}\"\ntmem = {{ enabled = {}{cap} }}\n",
+            guest.name,
+            quoted(&kernel),
+            quoted(&initrd),
+            guest.memory_mib,
+            guest.vcpus,
+            quoted(&disk(disks, &guest.name)),
+            command_line(guest, mode),
+            guest.transport,
+            mode == Mode::Tmem,
+        ));
+    }
+    text
+}
+
+/// The disk of a guest.
+pub(crate) fn disk(dir: &Path, guest: &str) -> PathBuf {
+    dir.join(format!("{guest}.img"))
+}
+
+/// The disks of all guests, as words for a shell in the lab, where disks are in /tmp.
+pub(crate) fn lab_disks(guests: &[Guest]) -> String {
+    let disks: Vec<String> =
+        guests.iter().map(|guest| disk(Path::new("/tmp"), &guest.name).display().to_string()).collect();
+    disks.join(" ")
+}
+
+/// A guest's kernel command line (images/README.md).
+fn command_line(guest: &Guest, mode: Mode) -> String {
+    let swap = match mode {
+        Mode::Disk => "guest.modules=virtio_mmio,virtio_blk guest.swap=/dev/vda",
+        Mode::Tmem => "guest.modules=virtio_mmio,virtio_blk,tmem tmem.backing=/dev/vda guest.swap=/dev/tmem0",
+    };
+    format!(
+        "console=ttyS0 panic=-1 quiet {swap} \
+         guest.run=tmem-workload,run,--memory,{}M,--passes,1,--seed,{},--report",
+        guest.work_mib, guest.seed
+    )
+}
+
+/// A path as a TOML basic string. Debug's escapes of quotes and backslashes are TOML's.
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(guests: &[Guest], mode: Mode) -> String {
+        let boot = |kernel| Boot { kernel: format!("/{kernel}").into(), initrd: "/i".into() };
+        toml(guests, mode, boot, Path::new("/tmp"))
+    }
+
+    #[test]
+    fn both_modes_have_the_same_guests_and_disks() {
+        for mode in Mode::BOTH {
+            let text = text(&demo(KernelId::Small), mode);
+            assert_eq!(text.matches("[[guest]]").count(), 4);
+            assert_eq!(text.matches("memory = \"64M\"").count(), 4);
+            assert_eq!(text.matches("--memory,128M").count(), 4);
+            for number in 1..=4 {
+                assert!(text.contains(&format!("disks = [\"/tmp/g{number}.img\"]")), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_one_mode_has_tmem_and_its_disk_stands_behind() {
+        let guests = demo(KernelId::Small);
+        let disk = text(&guests, Mode::Disk);
+        assert!(disk.contains("guest.swap=/dev/vda") && !disk.contains("enabled = true"), "{disk}");
+        let tmem = text(&guests, Mode::Tmem);
+        assert!(tmem.contains("tmem.backing=/dev/vda guest.swap=/dev/tmem0"), "{tmem}");
+        assert!(!tmem.contains("enabled = false"), "{tmem}");
+    }
+
+    #[test]
+    fn every_guest_has_contents_of_its_own() {
+        let text = text(&demo(KernelId::Small), Mode::Disk);
+        for seed in 1..=4 {
+            assert_eq!(text.matches(&format!("--seed,{seed},")).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_cap_and_a_transport_are_passed_on() {
+        let mut guests = demo(KernelId::Small);
+        guests.truncate(1);
+        guests[0].cap_mib = Some(8);
+        guests[0].transport = "port";
+        let text = text(&guests, Mode::Tmem);
+        assert!(text.contains("transport = \"port\"\ntmem = { enabled = true, cap = \"8M\" }"), "{text}");
+    }
+}
