@@ -6,6 +6,7 @@
 #include <linux/printk.h>
 
 #include "backing.h"
+#include "header.h"
 #include "key.h"
 #include "stats.h"
 
@@ -26,6 +27,13 @@ int tmem_backing_open(struct tmem_backing *backing, const char *path)
 		err = -EINVAL;
 		goto close;
 	}
+	err = tmem_header_check(backing->bdev);
+	if (err == -EEXIST)
+		pr_err("backing=%s holds something that is not swap, and it would be lost: mkswap it first\n", path);
+	else if (err)
+		pr_err("backing=%s cannot be read: error %d\n", path, err);
+	if (err)
+		goto close;
 	/*
 	 * A bio with several runs needs several clones from one reserve, and they are sent only when submit_bio()
 	 * returns to its caller. The rescuer sends them earlier when the reserve is empty.

@@ -32,8 +32,8 @@ static inline struct block_device *tmem_bdev(tmem_bdev_handle handle)
 	return file_bdev(handle);
 }
 
-/* A disk of whole pages whose I/O is over when submit_bio() returns, as far as tmem does it. */
-static inline struct gendisk *tmem_alloc_disk(void)
+/* A disk of whole pages. Sync: swap waits for each page, bypassing readahead. */
+static inline struct gendisk *tmem_alloc_disk(bool sync)
 {
 	struct queue_limits limits = {
 		.logical_block_size = PAGE_SIZE,
@@ -44,7 +44,7 @@ static inline struct gendisk *tmem_alloc_disk(void)
 		.max_hw_discard_sectors = UINT_MAX,
 		.discard_granularity = PAGE_SIZE,
 		.max_write_zeroes_sectors = UINT_MAX,
-		.features = BLK_FEAT_SYNCHRONOUS,
+		.features = sync ? BLK_FEAT_SYNCHRONOUS : 0,
 	};
 
 	return blk_alloc_disk(&limits, NUMA_NO_NODE);
@@ -72,7 +72,7 @@ static inline struct block_device *tmem_bdev(tmem_bdev_handle handle)
 	return handle;
 }
 
-static inline struct gendisk *tmem_alloc_disk(void)
+static inline struct gendisk *tmem_alloc_disk(bool sync)
 {
 	struct gendisk *disk = blk_alloc_disk(NUMA_NO_NODE);
 	struct request_queue *q;

@@ -8,7 +8,9 @@
 
 #include "batch.h"
 #include "blk.h"
+#include "header.h"
 #include "host.h"
+#include "plug.h"
 #include "stats.h"
 
 static char *size = "";
@@ -17,7 +19,7 @@ MODULE_PARM_DESC(size, "Size of /dev/tmem0 in bytes, with K, M, G (default: the 
 
 static char *backing = "";
 module_param(backing, charp, 0444);
-MODULE_PARM_DESC(backing, "Block device that takes the pages the host refuses; its content is overwritten");
+MODULE_PARM_DESC(backing, "Block device, blank or made by mkswap, that takes the pages the host refuses");
 
 static char *transport = "auto";
 module_param(transport, charp, 0444);
@@ -27,20 +29,28 @@ static uint batch;
 module_param(batch, uint, 0444);
 MODULE_PARM_DESC(batch, "Most pages per exit (default 0: what the host allows, at most 64; 1: no batches)");
 
+static bool sync = true;
+module_param(sync, bool, 0444);
+MODULE_PARM_DESC(sync, "Swap waits for each page (default); 0: the pages of one reclaim or readahead share exits");
+
+static bool mkswap;
+module_param(mkswap, bool, 0444);
+MODULE_PARM_DESC(mkswap, "Write a swap header, so that swapon works at once (default: no)");
+
 static struct tmem_device tmem_device;
 
 /* Slots of the device, or 0 if the parameters make no sense. */
-static u64 tmem_choose_size(const struct tmem_device *dev)
+static u64 tmem_choose_size(const struct tmem_backing *backing)
 {
-	u64 slots = dev->backing.bdev ? tmem_backing_slots(&dev->backing) : totalram_pages() * 2;
-	/* Where the object number, and the swap code's slot number, end. */
+	u64 slots = backing->bdev ? tmem_backing_slots(backing) : totalram_pages() * 2;
+	/* The swap header counts pages in 32 bits (include/linux/swap.h). */
 	const u64 most = 1ULL << 32;
 	char *rest = size;
 
 	if (*size) {
 		u64 bytes = memparse(size, &rest);
 
-		if (dev->backing.bdev && bytes >> PAGE_SHIFT > slots) {
+		if (backing->bdev && bytes >> PAGE_SHIFT > slots) {
 			pr_err("size=%s is more than the backing device's %llu bytes\n", size, slots << PAGE_SHIFT);
 			return 0;
 		}
@@ -56,10 +66,12 @@ static u64 tmem_choose_size(const struct tmem_device *dev)
 static int __init tmem_init(void)
 {
 	struct tmem_device *dev = &tmem_device;
+	struct tmem_store *store = &dev->store;
 	u64 nr_slots;
 	u32 pool;
 	int err;
 
+	dev->sync = sync;
 	err = tmem_host_find(transport);
 	if (err)
 		return err;
@@ -67,11 +79,11 @@ static int __init tmem_init(void)
 	if (err)
 		return err;
 	if (*backing) {
-		err = tmem_backing_open(&dev->backing, backing);
+		err = tmem_backing_open(&store->backing, backing);
 		if (err)
 			goto batch;
 	}
-	nr_slots = tmem_choose_size(dev);
+	nr_slots = tmem_choose_size(&store->backing);
 	if (!nr_slots) {
 		err = -EINVAL;
 		goto backing;
@@ -82,24 +94,39 @@ static int __init tmem_init(void)
 	err = tmem_pool_selftest(pool);
 	if (err)
 		goto pool;
-	err = tmem_slots_init(&dev->slots, pool, nr_slots);
+	err = tmem_slots_init(&store->slots, pool, nr_slots);
 	if (err)
 		goto pool;
-	tmem_drain_init(&dev->drain, &dev->slots);
-	err = tmem_blk_add(dev);
+	tmem_drain_init(&store->drain, &store->slots);
+	err = tmem_plug_init(dev);
 	if (err)
 		goto slots;
+	err = tmem_blk_add(dev);
+	if (err)
+		goto plug;
+	if (mkswap) {
+		err = tmem_header_write(dev->disk->part0, nr_slots);
+		if (err) {
+			pr_err("the swap header cannot be written: error %d\n", err);
+			goto blk;
+		}
+	}
 	tmem_stats_init();
 	pr_info("/dev/tmem0 of %llu MiB, ABI %u.%u over %s, up to %u pages per exit, backing device: %s\n",
 		nr_slots >> (20 - PAGE_SHIFT), tmem_host.major, tmem_host.minor, tmem_transport_name(),
 		tmem_batch_max(), *backing ? backing : "none");
 	return 0;
+blk:
+	tmem_blk_remove(dev);
+plug:
+	tmem_plug_exit(dev);
 slots:
-	tmem_slots_exit(&dev->slots);
+	tmem_drain_exit(&store->drain);
+	tmem_slots_exit(&store->slots);
 pool:
 	tmem_pool_destroy(pool);
 backing:
-	tmem_backing_close(&dev->backing);
+	tmem_backing_close(&store->backing);
 batch:
 	tmem_batch_exit();
 	return err;
@@ -109,13 +136,15 @@ batch:
 static void __exit tmem_exit(void)
 {
 	struct tmem_device *dev = &tmem_device;
+	struct tmem_store *store = &dev->store;
 
 	tmem_stats_exit();
 	tmem_blk_remove(dev);
-	tmem_drain_exit(&dev->drain);
-	tmem_pool_destroy(dev->slots.pool);
-	tmem_slots_exit(&dev->slots);
-	tmem_backing_close(&dev->backing);
+	tmem_plug_exit(dev);
+	tmem_drain_exit(&store->drain);
+	tmem_pool_destroy(store->slots.pool);
+	tmem_slots_exit(&store->slots);
+	tmem_backing_close(&store->backing);
 	tmem_batch_exit();
 }
 

@@ -22,6 +22,7 @@ void tmem_span_next(struct tmem_span *span, struct bio *bio, struct bvec_iter *i
 	span->first = slot % TMEM_CHUNK_SLOTS;
 	span->n = 0;
 	span->bounce = false;
+	span->failed = 0;
 	most = min_t(u64, TMEM_CHUNK_SLOTS - span->first, iter->bi_size >> PAGE_SHIFT);
 	while (span->n < most) {
 		struct bio_vec bv = bio_iter_iovec(bio, *iter);
@@ -37,6 +38,7 @@ void tmem_span_next(struct tmem_span *span, struct bio *bio, struct bvec_iter *i
 		bio_advance_iter(bio, iter, PAGE_SIZE);
 		tmem_count(TMEM_STAT_BOUNCES, 1);
 	}
+	span->elsewhere = tmem_span_mask(span);
 }
 
 static void tmem_span_add(const struct tmem_span *span, struct tmem_batch *batch, u32 op, u32 pool, u64 mask)
@@ -103,97 +105,126 @@ static void tmem_span_zero(const struct tmem_span *span, u64 mask)
 	tmem_count(TMEM_STAT_ZERO_READS, hweight64(mask));
 }
 
-struct tmem_span_result tmem_span_put(struct tmem_slots *slots, const struct tmem_span *span, u64 mask, bool backed)
+/* Stale slots of the chunks of a put ride along while there is room. What is taken is locked. */
+static u64 tmem_put_passengers(struct tmem_slots *slots, struct tmem_batch *batch, u64 chunk_nr)
 {
-	struct tmem_chunk *chunk = &slots->chunk[span->chunk_nr];
-	struct tmem_batch *batch = tmem_batch_begin();
-	struct tmem_span_result result = { 0 };
-	u64 stored = 0, flushed = 0, bit, rest;
-	unsigned int i = 0, puts;
-	s64 bad = 0;
+	struct tmem_chunk *chunk = &slots->chunk[chunk_nr];
+	u64 stale = tmem_read_mask(&chunk->stale);
 
-	if (span->bounce)
-		tmem_span_from_bio(span, batch->bounce);
-	tmem_slots_lock(chunk, mask);
-	tmem_slots_take_stale(slots, chunk, mask);
-	tmem_span_add(span, batch, TMEM_OP_PUT, slots->pool, mask);
-	puts = batch->n;
-	/* No slot is twice in the batch, so a chunk always fits. */
-	if (tmem_batch_max() > puts) {
-		flushed = tmem_slots_lock_stale(slots, chunk, ~mask);
-		tmem_batch_add_flushes(batch, slots, span->chunk_nr, flushed);
-	}
-	tmem_batch_run(batch);
+	if (!stale || batch->n + hweight64(stale) > TMEM_BATCH_ENTRIES || tmem_batch_max() == 1)
+		return 0;
+	stale = tmem_slots_lock_stale(slots, chunk, stale);
+	tmem_batch_add_flushes(batch, slots, chunk_nr, stale);
+	return stale;
+}
 
-	for (rest = mask; rest; rest &= ~bit) {
+/* Reads the answers to the puts of a span, from the batch's entry i on; says where its slots are now. */
+static void tmem_span_put_done(struct tmem_span *span, struct tmem_chunk *chunk, const struct tmem_batch *batch,
+			       unsigned int i, bool backed)
+{
+	u64 asked = span->elsewhere, stored = 0, bit, rest;
+
+	for (rest = asked; rest; rest &= ~bit) {
 		s64 answer = tmem_batch_status(batch, i++);
 
 		bit = rest & -rest;
 		if (answer == 0) {
 			stored |= bit;
-			continue;
+		} else if (answer != -ENOMEM && answer != -EBUSY) {
+			span->failed |= bit;
+			pr_err_ratelimited("the host answered a put with %lld\n", answer);
 		}
-		result.elsewhere |= bit;
-		if (answer == -ENOMEM || answer == -EBUSY)
-			continue;
-		result.failed |= bit;
-		bad = answer;
 	}
+	span->elsewhere = asked & ~stored;
 	if (backed)
-		tmem_slots_set(chunk, stored, result.elsewhere, flushed);
+		tmem_slots_set(chunk, stored, span->elsewhere, 0);
 	else
-		tmem_slots_set(chunk, stored, 0, result.elsewhere | flushed);
-	tmem_batch_check_flushes(batch, puts);
-	tmem_slots_unlock(chunk, mask | flushed);
-	tmem_batch_end(batch);
-
-	tmem_count(TMEM_STAT_PUTS, puts);
-	tmem_count(TMEM_STAT_PUTS_REFUSED, hweight64(result.elsewhere & ~result.failed));
-	if (result.failed) {
-		tmem_count(TMEM_STAT_PUTS_FAILED, hweight64(result.failed));
-		pr_err_ratelimited("the host answered a put with %lld\n", bad);
-	}
-	return result;
+		tmem_slots_set(chunk, stored, 0, span->elsewhere);
+	tmem_count(TMEM_STAT_PUTS, hweight64(asked));
+	tmem_count(TMEM_STAT_PUTS_REFUSED, hweight64(span->elsewhere & ~span->failed));
+	tmem_count(TMEM_STAT_PUTS_FAILED, hweight64(span->failed));
 }
 
-struct tmem_span_result tmem_span_get(struct tmem_slots *slots, const struct tmem_span *span)
+void tmem_spans_put(struct tmem_slots *slots, struct tmem_span *spans, unsigned int n, bool backed)
 {
-	struct tmem_chunk *chunk = &slots->chunk[span->chunk_nr];
 	struct tmem_batch *batch = tmem_batch_begin();
-	struct tmem_span_result result = { 0 };
-	u64 mask = tmem_span_mask(span);
-	u64 here, bit, rest;
-	unsigned int i = 0;
-	s64 bad = 0;
+	unsigned int i, entry = 0, puts, passengers_of = 0;
+	u64 passengers = 0;
 
-	tmem_slots_lock(chunk, mask);
-	here = tmem_read_mask(&chunk->in_tmem) & mask;
-	result.elsewhere = tmem_read_mask(&chunk->in_backing) & mask;
-	tmem_span_add(span, batch, TMEM_OP_GET, slots->pool, here);
+	for (i = 0; i < n; i++) {
+		struct tmem_chunk *chunk = &slots->chunk[spans[i].chunk_nr];
+
+		if (spans[i].bounce)
+			tmem_span_from_bio(&spans[i], batch->bounce);
+		spans[i].failed = 0;
+		tmem_slots_lock(chunk, spans[i].elsewhere);
+		tmem_slots_take_stale(slots, chunk, spans[i].elsewhere);
+		tmem_span_add(&spans[i], batch, TMEM_OP_PUT, slots->pool, spans[i].elsewhere);
+	}
+	puts = batch->n;
+	/* Of the first chunk that has any; one mask is enough to remember. */
+	for (i = 0; i < n && !passengers; i++) {
+		passengers_of = i;
+		passengers = tmem_put_passengers(slots, batch, spans[i].chunk_nr);
+	}
 	tmem_batch_run(batch);
-	tmem_slots_unlock(chunk, mask);
 
-	for (rest = here; rest; rest &= ~bit) {
-		s64 answer = tmem_batch_status(batch, i++);
+	for (i = 0; i < n; i++) {
+		struct tmem_chunk *chunk = &slots->chunk[spans[i].chunk_nr];
+		u64 asked = spans[i].elsewhere;
 
-		bit = rest & -rest;
-		if (answer == 1)
-			continue;
-		result.failed |= bit;
-		bad = answer;
+		tmem_span_put_done(&spans[i], chunk, batch, entry, backed);
+		tmem_slots_unlock(chunk, asked);
+		entry += hweight64(asked);
 	}
-	if (span->bounce && here)
-		tmem_span_to_bio(span, batch->bounce);
+	if (passengers) {
+		struct tmem_chunk *chunk = &slots->chunk[spans[passengers_of].chunk_nr];
+
+		tmem_batch_check_flushes(batch, puts);
+		tmem_slots_set(chunk, 0, 0, passengers);
+		tmem_slots_unlock(chunk, passengers);
+	}
 	tmem_batch_end(batch);
+}
 
-	tmem_span_zero(span, mask & ~here & ~result.elsewhere);
-	tmem_count(TMEM_STAT_GETS, hweight64(here));
-	if (result.failed) {
-		tmem_count(TMEM_STAT_GETS_FAILED, hweight64(result.failed));
-		pr_err_ratelimited("the host has lost %lu pages, a get answered %lld\n",
-				   hweight64(result.failed), bad);
+void tmem_spans_get(struct tmem_slots *slots, struct tmem_span *spans, unsigned int n)
+{
+	struct tmem_batch *batch = tmem_batch_begin();
+	unsigned int i, entry = 0;
+
+	for (i = 0; i < n; i++) {
+		struct tmem_chunk *chunk = &slots->chunk[spans[i].chunk_nr];
+		u64 mask = tmem_span_mask(&spans[i]);
+
+		tmem_slots_lock(chunk, mask);
+		/* Until the answers are in: what is asked for. */
+		spans[i].failed = tmem_read_mask(&chunk->in_tmem) & mask;
+		spans[i].elsewhere = tmem_read_mask(&chunk->in_backing) & mask;
+		tmem_span_add(&spans[i], batch, TMEM_OP_GET, slots->pool, spans[i].failed);
 	}
-	return result;
+	tmem_batch_run(batch);
+
+	for (i = 0; i < n; i++) {
+		struct tmem_span *span = &spans[i];
+		u64 mask = tmem_span_mask(span), asked = span->failed, bit, rest;
+
+		tmem_slots_unlock(&slots->chunk[span->chunk_nr], mask);
+		for (rest = asked; rest; rest &= ~bit) {
+			s64 answer = tmem_batch_status(batch, entry++);
+
+			bit = rest & -rest;
+			if (answer == 1)
+				span->failed &= ~bit;
+			else
+				pr_err_ratelimited("a page is lost: the host answered a get with %lld\n", answer);
+		}
+		if (span->bounce && asked)
+			tmem_span_to_bio(span, batch->bounce);
+		tmem_span_zero(span, mask & ~asked & ~span->elsewhere);
+		tmem_count(TMEM_STAT_GETS, hweight64(asked));
+		tmem_count(TMEM_STAT_GETS_FAILED, hweight64(span->failed));
+	}
+	tmem_batch_end(batch);
 }
 
 void tmem_slots_discard(struct tmem_slots *slots, u64 chunk_nr, u64 mask)
