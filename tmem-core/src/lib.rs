@@ -17,12 +17,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod account;
+mod arena;
 mod client;
+mod codec;
 mod config;
 mod error;
+mod evict;
+mod index;
 mod key;
+mod names;
 mod page;
+mod pages;
 mod store;
+mod sync;
 mod usage;
 
 pub use client::Client;

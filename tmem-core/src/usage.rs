@@ -49,6 +49,14 @@ pub struct StoreStats {
     pub persistent_pages: u64,
     /// Pages in ephemeral and shared pools.
     pub ephemeral_pages: u64,
+    /// Bytes of memory that hold page data, all overhead of the page store included.
+    pub stored_bytes: u64,
+    /// Pages stored as they are.
+    pub raw_pages: u64,
+    /// Pages stored compressed.
+    pub compressed_pages: u64,
+    /// Pages stored as one repeated word.
+    pub same_pages: u64,
     /// Clients that are not closed.
     pub clients: u32,
     /// Pools that are not destroyed.
@@ -75,6 +83,8 @@ pub struct Progress {
     pub released: u32,
     /// Pages that were compressed.
     pub compressed: u32,
+    /// Compressed pages that were moved together.
+    pub moved: u32,
     /// There is more to do now; when false, nothing is to be done until pages change.
     pub more: bool,
 }

@@ -1,0 +1,182 @@
+//! Which frames are free: extents of one huge page each, lowest first, so that high extents empty and can be given back.
+
+use super::map::HUGE;
+use crate::page::PAGE_SIZE;
+
+/// Frames in an extent.
+pub(super) const EXTENT: u32 = (HUGE / PAGE_SIZE) as u32;
+const WORDS: usize = (EXTENT / 64) as usize;
+
+/// The free frames of the whole arena, beyond those in magazines.
+pub(super) struct Free {
+    extents: Vec<Extent>,
+    /// No extent below this one has a free frame.
+    lowest: usize,
+    free: u32,
+    /// Frames of extents that were never touched, or given back.
+    bare: u32,
+}
+
+struct Extent {
+    bits: [u64; WORDS],
+    free: u16,
+    /// Backed by memory, as far as we know.
+    backed: bool,
+    /// Rounds of trimming that found the extent wholly free.
+    idle: u8,
+}
+
+impl Free {
+    /// All `frames` free, none backed.
+    pub(super) fn new(frames: u32) -> Self {
+        let extents = (0..frames.div_ceil(EXTENT))
+            .map(|n| {
+                let free = (frames - n * EXTENT).min(EXTENT);
+                let mut bits = [0; WORDS];
+                for (word, bits) in bits.iter_mut().enumerate() {
+                    let left = free.saturating_sub(word as u32 * 64);
+                    *bits = if left >= 64 { u64::MAX } else { (1 << left) - 1 };
+                }
+                Extent { bits, free: free as u16, backed: false, idle: 0 }
+            })
+            .collect();
+        Self { extents, lowest: 0, free: frames, bare: frames }
+    }
+
+    pub(super) fn free(&self) -> u32 {
+        self.free
+    }
+
+    pub(super) fn bare(&self) -> u32 {
+        self.bare
+    }
+
+    /// Takes up to `want` frames, from the lowest extents.
+    pub(super) fn take(&mut self, want: usize, into: &mut Vec<u32>) {
+        let goal = into.len() + want;
+        while into.len() < goal
+            && let Some(extent) = self.extents.get_mut(self.lowest)
+        {
+            if extent.free == 0 {
+                self.lowest += 1;
+                continue;
+            }
+            self.bare -= u32::from(extent.back()) * u32::from(extent.free);
+            let base = self.lowest as u32 * EXTENT;
+            for (word, bits) in extent.bits.iter_mut().enumerate() {
+                while *bits != 0 && into.len() < goal {
+                    into.push(base + word as u32 * 64 + bits.trailing_zeros());
+                    *bits &= *bits - 1;
+                    extent.free -= 1;
+                    self.free -= 1;
+                }
+            }
+        }
+    }
+
+    /// Takes back a frame.
+    pub(super) fn put(&mut self, frame: u32) {
+        let at = (frame / EXTENT) as usize;
+        let bit = frame % EXTENT;
+        let extent = self.extents.get_mut(at).expect("frames come from take, which knows their extent");
+        let word = extent.bits.get_mut((bit / 64) as usize).expect("a frame is below EXTENT in its extent");
+        debug_assert_eq!(*word >> (bit % 64) & 1, 0, "frame {frame} was freed twice");
+        *word |= 1 << (bit % 64);
+        extent.free += 1;
+        extent.idle = 0;
+        self.free += 1;
+        self.lowest = self.lowest.min(at);
+    }
+
+    /// The lowest extent that has free frames and no memory behind it, marked as backed.
+    pub(super) fn back_one(&mut self) -> Option<u32> {
+        let at =
+            self.lowest + self.extents.get(self.lowest..)?.iter().position(|e| !e.backed && e.free > 0)?;
+        let extent = self.extents.get_mut(at)?;
+        extent.back();
+        self.bare -= u32::from(extent.free);
+        Some(at as u32 * EXTENT)
+    }
+
+    /// Takes an extent that was wholly free for `rounds` calls, with all its frames, to give its memory back; return it
+    /// with [`give_back`](Self::give_back).
+    pub(super) fn take_idle(&mut self, rounds: u8, keep: u32) -> Option<u32> {
+        if self.free - self.bare < keep + EXTENT {
+            return None;
+        }
+        let found = self.extents.iter_mut().rposition(|e| {
+            if !e.backed || u32::from(e.free) != EXTENT {
+                return false;
+            }
+            e.idle = e.idle.saturating_add(1);
+            e.idle > rounds
+        })?;
+        let extent = self.extents.get_mut(found)?;
+        extent.bits = [0; WORDS];
+        extent.free = 0;
+        self.free -= EXTENT;
+        Some(found as u32 * EXTENT)
+    }
+
+    /// Returns an extent from [`take_idle`](Self::take_idle), now without memory.
+    pub(super) fn give_back(&mut self, first: u32) {
+        let at = (first / EXTENT) as usize;
+        if let Some(extent) = self.extents.get_mut(at) {
+            *extent = Extent { bits: [u64::MAX; WORDS], free: EXTENT as u16, backed: false, idle: 0 };
+            self.free += EXTENT;
+            self.bare += EXTENT;
+            self.lowest = self.lowest.min(at);
+        }
+    }
+}
+
+impl Extent {
+    /// Marks the extent as backed; true when it was not before.
+    fn back(&mut self) -> bool {
+        !std::mem::replace(&mut self.backed, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_frame_is_handed_out_once_and_comes_back() {
+        let mut free = Free::new(EXTENT + 70);
+        let mut got = Vec::new();
+        free.take(10_000, &mut got);
+        assert_eq!(got, (0..EXTENT + 70).collect::<Vec<_>>());
+        assert_eq!((free.free(), free.bare()), (0, 0));
+        for frame in got {
+            free.put(frame);
+        }
+        assert_eq!(free.free(), EXTENT + 70);
+    }
+
+    #[test]
+    fn low_frames_are_reused_first() {
+        let mut free = Free::new(2 * EXTENT);
+        let mut got = Vec::new();
+        free.take(EXTENT as usize + 1, &mut got);
+        free.put(3);
+        got.clear();
+        free.take(2, &mut got);
+        assert_eq!(got, [3, EXTENT + 1]);
+    }
+
+    #[test]
+    fn only_an_extent_idle_for_long_is_given_back() {
+        let mut free = Free::new(2 * EXTENT);
+        let mut got = Vec::new();
+        free.take(2 * EXTENT as usize, &mut got);
+        got.iter().for_each(|f| free.put(*f));
+        assert_eq!(free.take_idle(1, 0), None);
+        assert_eq!(free.take_idle(1, 0), Some(EXTENT));
+        assert_eq!(free.free(), EXTENT);
+        free.give_back(EXTENT);
+        assert_eq!((free.free(), free.bare()), (2 * EXTENT, EXTENT));
+        assert_eq!(free.back_one(), Some(EXTENT));
+        assert_eq!(free.bare(), 0);
+    }
+}

@@ -1,0 +1,211 @@
+//! Memory in frames of one page: one huge-page mapping, handed out through per-thread magazines.
+//!
+//! Everything the store holds lives in frames: raw pages, segments of compressed ones, blocks of metadata. So the
+//! capacity is one number, and the address of a page is one multiplication (few TLB misses, no pointers in the index).
+
+mod block;
+mod free;
+mod map;
+
+use std::io;
+
+use crossbeam_utils::CachePadded;
+
+pub(crate) use block::{Block, WORDS};
+use map::Map;
+
+use crate::page::{PAGE_SIZE, Page};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Mutex, thread_hint};
+use free::{EXTENT, Free};
+
+/// Magazines: enough that a handful of vCPU threads rarely share one.
+const MAGAZINES: usize = 16;
+/// Frames moved between a magazine and the common pool at a time, so that its lock is taken once in so many puts.
+const BATCH: usize = 32;
+
+/// Most frames set aside for segments and metadata, so that a store full of raw pages can still compress them.
+const RESERVE: u32 = 64;
+
+/// The store's memory.
+pub(crate) struct Arena {
+    map: Map,
+    frames: u32,
+    free: Mutex<Free>,
+    magazines: Box<[CachePadded<Mutex<Vec<u32>>>]>,
+    reserve: Mutex<Vec<u32>>,
+    /// Frames that the reserve has lent.
+    lent: AtomicU32,
+    /// Free frames outside magazines, refreshed when the common pool changes.
+    common: AtomicU32,
+    bare: AtomicU32,
+}
+
+impl Arena {
+    /// Reserves `frames` frames; none is committed.
+    pub(crate) fn new(frames: u32) -> io::Result<Self> {
+        let mut free = Free::new(frames);
+        let mut reserve = Vec::new();
+        free.take(RESERVE.min(frames / 16) as usize, &mut reserve);
+        let magazine = |_| CachePadded::new(Mutex::new(Vec::with_capacity(2 * BATCH)));
+        Ok(Self {
+            map: Map::reserve(frames)?,
+            frames,
+            common: AtomicU32::new(free.free()),
+            bare: AtomicU32::new(free.bare()),
+            free: Mutex::new(free),
+            reserve: Mutex::new(reserve),
+            lent: AtomicU32::new(0),
+            magazines: (0..MAGAZINES).map(magazine).collect(),
+        })
+    }
+
+    /// Takes a frame. Its content is whatever was there before.
+    pub(crate) fn alloc(&self) -> Option<u32> {
+        let mine = self.magazine(thread_hint());
+        let mut magazine = mine.lock();
+        if let Some(frame) = magazine.pop() {
+            return Some(frame);
+        }
+        let mut free = self.free.lock();
+        free.take(BATCH, &mut magazine);
+        self.publish(&free);
+        drop(free);
+        // The batch is in ascending order; hand out the lowest first, as the kernel backs memory upwards.
+        magazine.reverse();
+        let frame = magazine.pop();
+        drop(magazine);
+        frame.or_else(|| self.magazines.iter().find_map(|m| m.lock().pop()))
+    }
+
+    /// Takes a frame for what makes room: from the reserve if need be.
+    pub(crate) fn alloc_reserved(&self) -> Option<u32> {
+        self.alloc().or_else(|| {
+            let mut reserve = self.reserve.lock();
+            let frame = reserve.pop()?;
+            self.lent.fetch_add(1, Ordering::Relaxed);
+            Some(frame)
+        })
+    }
+
+    /// Returns a frame.
+    pub(crate) fn free(&self, frame: u32) {
+        if self.lent.load(Ordering::Relaxed) > 0 {
+            let mut reserve = self.reserve.lock();
+            if self.lent.load(Ordering::Relaxed) > 0 {
+                self.lent.fetch_sub(1, Ordering::Relaxed);
+                reserve.push(frame);
+                return;
+            }
+        }
+        let mut magazine = self.magazine(thread_hint()).lock();
+        if magazine.len() == 2 * BATCH {
+            let mut free = self.free.lock();
+            // The oldest go: the youngest are still in the processor's cache.
+            magazine.drain(..BATCH).for_each(|frame| free.put(frame));
+            self.publish(&free);
+        }
+        magazine.push(frame);
+    }
+
+    fn magazine(&self, hint: usize) -> &Mutex<Vec<u32>> {
+        self.magazines.get(hint % MAGAZINES).expect("a remainder is below the number of magazines")
+    }
+
+    fn publish(&self, free: &Free) {
+        self.common.store(free.free(), Ordering::Relaxed);
+        self.bare.store(free.bare(), Ordering::Relaxed);
+    }
+
+    /// The page in a frame, to be read.
+    ///
+    /// # Safety
+    /// The caller owns the frame, and nobody writes to it for the lifetime of the reference.
+    pub(crate) unsafe fn page(&self, frame: u32) -> &Page {
+        // SAFETY: the frame is inside the mapping (checked), which lives as long as self; the caller rules out writers.
+        unsafe { self.map.frame(frame).as_ref() }
+    }
+
+    /// The page in a frame, to be written.
+    ///
+    /// # Safety
+    /// The caller owns the frame, and no other reference to it exists.
+    #[expect(clippy::mut_from_ref, reason = "frames are disjoint; the caller owns this one")]
+    pub(crate) unsafe fn page_mut(&self, frame: u32) -> &mut Page {
+        // SAFETY: as in page, and the caller rules out every other reference.
+        unsafe { self.map.frame(frame).as_mut() }
+    }
+
+    /// Copies bytes into a frame, from byte `offset`.
+    ///
+    /// # Safety
+    /// The caller owns those bytes, and nobody else reads or writes them meanwhile. Other bytes of the frame may be read.
+    pub(crate) unsafe fn write_bytes(&self, frame: u32, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= PAGE_SIZE, "bytes beyond the end of a frame");
+        let at = self.map.frame(frame).cast::<u8>();
+        // SAFETY: inside the frame, as just checked; the caller rules out other users of these bytes.
+        unsafe { at.add(offset).as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+    }
+
+    /// Copies bytes out of a frame, from byte `offset`.
+    ///
+    /// # Safety
+    /// Nobody writes those bytes meanwhile. Other bytes of the frame may be written.
+    pub(crate) unsafe fn read_bytes(&self, frame: u32, offset: usize, bytes: &mut [u8]) {
+        assert!(offset + bytes.len() <= PAGE_SIZE, "bytes beyond the end of a frame");
+        let at = self.map.frame(frame).cast::<u8>();
+        // SAFETY: inside the frame, as just checked, and initialised as all mapped memory; the caller rules out writers.
+        unsafe { at.add(offset).as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) }
+    }
+
+    /// Frames there are.
+    pub(crate) fn frames(&self) -> u32 {
+        self.frames
+    }
+
+    /// Free frames outside magazines: cheap, and at most a few hundred below the truth.
+    pub(crate) fn common(&self) -> u32 {
+        self.common.load(Ordering::Relaxed)
+    }
+
+    /// Free frames, exactly when nobody allocates meanwhile.
+    pub(crate) fn count_free(&self) -> u32 {
+        let cached: usize = self.magazines.iter().map(|m| m.lock().len()).sum();
+        self.free.lock().free() + cached as u32 + self.reserve.lock().len() as u32
+    }
+
+    /// Whether an allocation outside the reserve may succeed.
+    pub(crate) fn any_free(&self) -> bool {
+        self.common() > 0 || self.magazines.iter().any(|m| !m.lock().is_empty())
+    }
+
+    /// Frames of extents that have no memory behind them.
+    pub(crate) fn bare(&self) -> u32 {
+        self.bare.load(Ordering::Relaxed)
+    }
+
+    /// Backs one extent with memory when fewer than `ahead` free frames have some. True when it did.
+    pub(crate) fn populate_ahead(&self, ahead: u32) -> bool {
+        let mut free = self.free.lock();
+        if free.free() - free.bare() >= ahead {
+            return false;
+        }
+        let Some(first) = free.back_one() else { return false };
+        self.publish(&free);
+        drop(free);
+        // Outside the lock: another thread may take these frames meanwhile, and then faults them in itself.
+        self.map.populate(first, EXTENT);
+        true
+    }
+
+    /// Gives the memory of one extent back to the host that was free for `rounds` earlier calls, keeping `keep` free
+    /// frames backed. True when it did.
+    pub(crate) fn trim(&self, rounds: u8, keep: u32) -> bool {
+        let Some(first) = self.free.lock().take_idle(rounds, keep) else { return false };
+        self.map.discard(first, EXTENT);
+        let mut free = self.free.lock();
+        free.give_back(first);
+        self.publish(&free);
+        true
+    }
+}

@@ -1,0 +1,29 @@
+//! First in, first out: a hit costs nothing.
+
+use super::list::List;
+use super::{Nodes, Policy};
+
+/// FIFO.
+pub(crate) struct Fifo(List);
+
+impl Fifo {
+    pub(crate) const fn new() -> Self {
+        Self(List::new())
+    }
+}
+
+impl Policy for Fifo {
+    fn insert(&mut self, nodes: &mut dyn Nodes, token: u32) {
+        self.0.push(nodes, token);
+    }
+
+    fn hit(&mut self, _: &mut dyn Nodes, _: u32) {}
+
+    fn remove(&mut self, nodes: &mut dyn Nodes, token: u32, _: bool) {
+        self.0.unlink(nodes, token);
+    }
+
+    fn victim(&mut self, nodes: &mut dyn Nodes) -> Option<u32> {
+        self.0.pop(nodes)
+    }
+}

@@ -1,0 +1,114 @@
+//! Pages in the arena: one word, one frame, or a record of the log.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use super::log::Log;
+use super::{Damaged, Fetched, Form, Home, NoRoom, PageStore, Stored, UNIT};
+use crate::arena::Arena;
+use crate::codec::{self, WORST};
+use crate::page::Page;
+
+/// Without the debug switch, one read in so many verifies its checksum.
+const SAMPLE: u32 = 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<[u8; WORST]> = const { RefCell::new([0; WORST]) };
+    static READS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The page store of a machine's own memory.
+pub(crate) struct ArenaPages {
+    arena: Arc<Arena>,
+    log: Log,
+    verify_every_read: bool,
+}
+
+impl ArenaPages {
+    pub(crate) fn new(arena: Arc<Arena>, verify_every_read: bool) -> Self {
+        Self { log: Log::new(Arc::clone(&arena)), arena, verify_every_read }
+    }
+
+    /// The log of compressed pages.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    fn due(&self) -> bool {
+        self.verify_every_read
+            || READS.with(|reads| {
+                reads.set(reads.get().wrapping_add(1));
+                reads.get().is_multiple_of(SAMPLE)
+            })
+    }
+}
+
+impl PageStore for ArenaPages {
+    fn create(&self, page: &Page) -> Result<Stored, NoRoom> {
+        if let Some(word) = codec::same_word(page) {
+            return Ok(Stored { a: word as u32, b: (word >> 32) as u32, form: Form::Same, units: 0 });
+        }
+        let frame = self.arena.alloc().ok_or(NoRoom)?;
+        // Reading first for the checksum brings the page into the cache, where the copy finds it.
+        let checksum = codec::checksum(page);
+        // SAFETY: the frame was just allocated, and nobody else knows it until the caller links it.
+        unsafe { self.arena.page_mut(frame) }.copy_from_slice(page);
+        Ok(Stored { a: frame, b: checksum, form: Form::Raw, units: 0 })
+    }
+
+    fn squeeze(&self, page: &Page, checksum: u32, home: Home) -> Result<Option<Stored>, NoRoom> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Some(length) = codec::compress(page, scratch) else { return Ok(None) };
+            let block = scratch.get(..length).ok_or(NoRoom)?;
+            let (place, units) = self.log.append(home, block).ok_or(NoRoom)?;
+            Ok(Some(Stored { a: place, b: checksum, form: Form::Lz4, units }))
+        })
+    }
+
+    fn fetch(&self, stored: &Stored, page: &mut Page) -> Fetched {
+        let mut block = 0;
+        match stored.form {
+            Form::Same => {}
+            // SAFETY: the stored page owns the frame; it is never written again before it is freed, which the caller's
+            // lock forbids meanwhile.
+            Form::Raw => page.copy_from_slice(unsafe { self.arena.page(stored.a) }),
+            Form::Lz4 => block = self.log.read(stored.a, page),
+        }
+        Fetched { form: stored.form, a: stored.a, b: stored.b, block }
+    }
+
+    fn finish(&self, fetched: Fetched, page: &mut Page) -> Result<(), Damaged> {
+        match fetched.form {
+            Form::Same => {
+                codec::fill(u64::from(fetched.a) | u64::from(fetched.b) << 32, page);
+                return Ok(());
+            }
+            Form::Raw => {}
+            Form::Lz4 => {
+                let decoded = SCRATCH.with_borrow_mut(|scratch| {
+                    let length = usize::from(fetched.block);
+                    let block = scratch.get_mut(..length)?;
+                    block.copy_from_slice(page.get(..length)?);
+                    codec::decompress(block, page)
+                });
+                if decoded.is_none() {
+                    page.fill(0);
+                    return Err(Damaged);
+                }
+            }
+        }
+        if self.due() && codec::checksum(page) != fetched.b {
+            page.fill(0);
+            return Err(Damaged);
+        }
+        Ok(())
+    }
+
+    fn free(&self, stored: Stored) {
+        match stored.form {
+            Form::Same => {}
+            Form::Raw => self.arena.free(stored.a),
+            Form::Lz4 => self.log.free(stored.a, u32::from(stored.units) * UNIT),
+        }
+    }
+}
