@@ -16,6 +16,22 @@ pub enum Codec {
     Lz4,
 }
 
+/// Which ephemeral page of a client is evicted first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Eviction {
+    /// First in, first out.
+    Fifo,
+    /// Least recently used.
+    Lru,
+    /// S3-FIFO (SOSP 2023).
+    S3Fifo,
+    /// SIEVE (NSDI 2024).
+    Sieve,
+    /// S3-FIFO that also remembers the pages that gets took: what comes back in a victim cache.
+    #[default]
+    Victim,
+}
+
 /// The shape of a store.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -25,13 +41,21 @@ pub struct StoreConfig {
     pub codec: Codec,
     /// Number of index shards, a power of two; 0 chooses by capacity.
     pub shards: usize,
+    /// Which ephemeral page of a client is evicted first.
+    pub eviction: Eviction,
     /// Verify the checksum of every page read, rather than of one in a thousand.
     pub verify_every_read: bool,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { capacity_bytes: 1 << 30, codec: Codec::default(), shards: 0, verify_every_read: false }
+        Self {
+            capacity_bytes: 1 << 30,
+            codec: Codec::default(),
+            shards: 0,
+            eviction: Eviction::default(),
+            verify_every_read: false,
+        }
     }
 }
 

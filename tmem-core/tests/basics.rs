@@ -11,7 +11,14 @@ use tmem_core::{
 const UUID: SharedUuid = SharedUuid([1, 2]);
 
 fn store(codec: Codec) -> Arc<Store> {
-    Store::new(StoreConfig { capacity_bytes: 16 << 20, codec, shards: 4, verify_every_read: true }).unwrap()
+    Store::new(StoreConfig {
+        capacity_bytes: 16 << 20,
+        codec,
+        shards: 4,
+        verify_every_read: true,
+        ..Default::default()
+    })
+    .unwrap()
 }
 
 fn client(store: &Arc<Store>, cap_bytes: u64) -> Client {

@@ -115,8 +115,13 @@ fn key(place: Place) -> Key {
 
 impl Tested {
     fn new() -> Self {
-        let config =
-            StoreConfig { capacity_bytes: 2 << 20, codec: Codec::Lz4, shards: 4, verify_every_read: true };
+        let config = StoreConfig {
+            capacity_bytes: 2 << 20,
+            codec: Codec::Lz4,
+            shards: 4,
+            verify_every_read: true,
+            ..Default::default()
+        };
         let store = Store::new(config).unwrap();
         let caps = [u64::MAX, u64::MAX, SMALL_CAP];
         let clients = caps.iter().map(|cap| Self::client(&store, *cap)).collect();

@@ -75,8 +75,13 @@ fn operate(guest: &Client, pool: PoolId, key: &Key, exclusive: bool, fresh: u64,
 }
 
 fn race(kind: PoolKind, threads: u64, operations: u64) {
-    let config =
-        StoreConfig { capacity_bytes: 8 << 20, codec: Codec::Lz4, shards: 4, verify_every_read: true };
+    let config = StoreConfig {
+        capacity_bytes: 8 << 20,
+        codec: Codec::Lz4,
+        shards: 4,
+        verify_every_read: true,
+        ..Default::default()
+    };
     let store = Store::new(config).unwrap();
     let guest = store.add_client(ClientConfig::default()).unwrap();
     let pool = guest.new_pool(kind).unwrap();
@@ -85,7 +90,7 @@ fn race(kind: PoolKind, threads: u64, operations: u64) {
     let over = AtomicBool::new(false);
     let start = Barrier::new(threads as usize);
     let run = |seed: u64| {
-        let mut random = Random(seed * 0x9e37_79b9_7f4a_7c15 + 1);
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
         let mut events = Vec::new();
         start.wait();
         for _ in 0..operations {
@@ -112,10 +117,10 @@ fn race(kind: PoolKind, threads: u64, operations: u64) {
         keeper.join().unwrap();
         events.into_iter().flat_map(Result::unwrap).collect()
     });
-    for n in 0..KEYS.len() {
+    for (n, name) in KEYS.iter().enumerate() {
         let events: Vec<Event> =
             events.iter().filter(|(key, _)| *key == n).map(|(_, event)| *event).collect();
-        assert!(linearizable(&events), "no order explains what happened to key {:?}", KEYS[n]);
+        assert!(linearizable(&events), "no order explains what happened to key {name:?}");
     }
 }
 
@@ -132,17 +137,22 @@ fn operations_on_an_ephemeral_key_are_linearizable() {
 /// 64 threads of four clients on two processors, with pools and clients coming and going under them.
 #[test]
 fn sixty_four_threads_survive_pools_and_clients_that_come_and_go() {
-    let config =
-        StoreConfig { capacity_bytes: 8 << 20, codec: Codec::Lz4, verify_every_read: true, shards: 8 };
+    let config = StoreConfig {
+        capacity_bytes: 8 << 20,
+        codec: Codec::Lz4,
+        verify_every_read: true,
+        shards: 8,
+        ..Default::default()
+    };
     let store = Store::new(config).unwrap();
     let uuid = tmem_core::SharedUuid([1, 1]);
     let add = |n: u64| {
-        let cap_bytes = if n % 2 == 0 { u64::MAX } else { 1 << 20 };
+        let cap_bytes = if n.is_multiple_of(2) { u64::MAX } else { 1 << 20 };
         store.add_client(ClientConfig { cap_bytes, shared: vec![uuid], ..Default::default() }).unwrap()
     };
     let clients: Vec<_> = (0..4).map(add).collect();
     let work = |seed: u64| {
-        let mut random = Random(seed * 0x9e37_79b9_7f4a_7c15 + 1);
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
         let guest = clients[seed as usize % 4].clone();
         let mut buffer = [0; PAGE_SIZE];
         for n in 0..600 {
@@ -157,7 +167,7 @@ fn sixty_four_threads_survive_pools_and_clients_that_come_and_go() {
                 5 => {
                     store.maintain(Budget { pages: 16 });
                 }
-                6 if seed % 8 == 0 => add(n).close(),
+                6 if seed.is_multiple_of(8) => add(n).close(),
                 7..40 => drop(guest.put(pool, &key, &page(key.object.0[0] << 9 | u64::from(key.index)))),
                 _ => {
                     if guest.get(pool, &key, &mut buffer) == Ok(true) {

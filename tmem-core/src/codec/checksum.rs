@@ -55,14 +55,14 @@ mod tests {
     #[test]
     fn vectors_do_not_change_the_sum() {
         let mut page = [0; PAGE_SIZE];
-        page.iter_mut().enumerate().for_each(|(n, byte)| *byte = (n * n >> 3) as u8);
+        page.iter_mut().enumerate().for_each(|(n, byte)| *byte = ((n * n) >> 3) as u8);
         assert_eq!(checksum(&page), sums(&page));
     }
 
     #[test]
     fn every_flipped_bit_and_swapped_row_is_seen() {
         let mut page = [0; PAGE_SIZE];
-        page.iter_mut().enumerate().for_each(|(n, byte)| *byte = (n * 7 >> 2) as u8);
+        page.iter_mut().enumerate().for_each(|(n, byte)| *byte = ((n * 7) >> 2) as u8);
         let right = checksum(&page);
         for bit in 0..PAGE_SIZE * 8 {
             page[bit / 8] ^= 1 << (bit % 8);

@@ -4,11 +4,15 @@
 //! three bits per page, which live in the index, so that a page's place costs 8 bytes and no allocation.
 
 mod fifo;
+mod ghost;
 mod list;
 mod lru;
+mod s3fifo;
+mod sieve;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use fifo::Fifo;
-pub(crate) use lru::Lru;
+use crate::config::Eviction;
 
 /// What a policy may keep with each page. Tokens name pages.
 pub(crate) trait Nodes {
@@ -37,4 +41,15 @@ pub(crate) trait Policy: Send {
 
     /// Chooses the page to evict and forgets it.
     fn victim(&mut self, nodes: &mut dyn Nodes) -> Option<u32>;
+}
+
+/// A fresh policy.
+pub(crate) fn policy(which: Eviction) -> Box<dyn Policy> {
+    match which {
+        Eviction::Fifo => Box::new(fifo::Fifo::new()),
+        Eviction::Lru => Box::new(lru::Lru::new()),
+        Eviction::S3Fifo => Box::new(s3fifo::S3Fifo::new(false)),
+        Eviction::Sieve => Box::new(sieve::Sieve::new()),
+        Eviction::Victim => Box::new(s3fifo::S3Fifo::new(true)),
+    }
 }

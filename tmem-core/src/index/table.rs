@@ -27,20 +27,27 @@ const PACK_AT: u32 = 24;
 const LINK: usize = 2;
 const LARGEST: usize = (entry::WORDS + LINK) << DIRECT;
 
-const fn array_words(class: usize) -> usize {
-    let class = class as u8;
-    if class < CLASSES { entry::WORDS << class } else { (entry::WORDS + LINK) << (class - CLASSES) }
-}
-
-const fn array_classes() -> [usize; 2 * CLASSES as usize] {
-    let mut words = [0; 2 * CLASSES as usize];
-    let mut class = 0;
-    while class < words.len() {
-        words[class] = array_words(class);
-        class += 1;
-    }
-    words
-}
+/// Words in an array of each class, without links and with them.
+const ARRAYS: [usize; 2 * CLASSES as usize] = {
+    const PLAIN: usize = entry::WORDS;
+    const LINKED: usize = entry::WORDS + LINK;
+    [
+        PLAIN,
+        PLAIN << 1,
+        PLAIN << 2,
+        PLAIN << 3,
+        PLAIN << 4,
+        PLAIN << 5,
+        PLAIN << 6,
+        LINKED,
+        LINKED << 1,
+        LINKED << 2,
+        LINKED << 3,
+        LINKED << 4,
+        LINKED << 5,
+        LINKED << 6,
+    ]
+};
 
 /// One shard's index.
 pub(crate) struct Index {
@@ -73,7 +80,7 @@ impl Index {
             names,
             chunks: HashTable::new(),
             headers: Heap::new([chunk::WORDS]),
-            arrays: Heap::new(array_classes()),
+            arrays: Heap::new(ARRAYS),
             version: 0,
         }
     }
@@ -83,6 +90,12 @@ impl Index {
         // hashbrown keeps 8/7 of the capacity in buckets, rounded to a power of two, of 4 + 1 bytes each.
         let buckets = (self.chunks.capacity() * 8 / 7).next_power_of_two();
         self.headers.held() + self.arrays.held() + buckets as u64 * 5
+    }
+
+    /// Chunks there are.
+    #[cfg(test)]
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.chunks.len()
     }
 
     /// Finds a chunk.

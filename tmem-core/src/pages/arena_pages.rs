@@ -34,6 +34,20 @@ impl ArenaPages {
         &self.log
     }
 
+    /// Flips a bit of a stored page.
+    #[cfg(test)]
+    pub(crate) fn damage(&self, stored: &Stored) {
+        match stored.form {
+            Form::Same => {}
+            Form::Raw => {
+                // SAFETY: the test that calls this runs alone on its store.
+                let page = unsafe { self.arena.page_mut(stored.a) };
+                page[40] ^= 4;
+            }
+            Form::Lz4 => self.log.damage(stored.a),
+        }
+    }
+
     fn due(&self) -> bool {
         self.verify_every_read
             || READS.with(|reads| {

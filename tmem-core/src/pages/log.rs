@@ -111,7 +111,7 @@ impl Log {
         self.write(segment, at + HEADER as u32, block);
         segment.used.store(at + size, Ordering::Relaxed);
         segment.live.fetch_add(size, Ordering::Relaxed);
-        Some((number << OFFSET_BITS | at / UNIT, (size / UNIT) as u16))
+        Some((place(number, at), (size / UNIT) as u16))
     }
 
     /// Copies a block to the start of `page` and returns its length. The caller's lock keeps the record alive.
@@ -135,6 +135,15 @@ impl Log {
         }
     }
 
+    /// Flips a bit in a block.
+    #[cfg(test)]
+    pub(super) fn damage(&self, place: u32) {
+        let (segment, at) = self.locate(place);
+        let mut byte = [0];
+        self.copy_out(segment, at + 40, &mut byte);
+        self.write(segment, at + 40, &[byte[0] ^ 4]);
+    }
+
     /// Moves the block at `place`, which the caller keeps alive, to the end of the log.
     pub(crate) fn relocate(&self, home: Home, place: u32, page: &mut Page) -> Option<u32> {
         let length = self.read(place, page);
@@ -150,12 +159,12 @@ impl Log {
                 let segment = self.segment(number);
                 let live = segment.live.load(Ordering::Relaxed);
                 let dead = segment.used.load(Ordering::Relaxed).saturating_sub(live);
-                (live != 0 && live % UNIT == 0 && dead >= SEGMENT / one_in).then_some((dead, number))
+                (live != 0 && live.is_multiple_of(UNIT) && dead >= SEGMENT / one_in).then_some((dead, number))
             })
             .max()?;
         let live = &self.segment(sparsest.1).live;
         // Still live, or its last record was freed meanwhile and it must not be touched.
-        live.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |live| (live != 0).then(|| live | PINNED))
+        live.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |live| (live != 0).then_some(live | PINNED))
             .ok()?;
         Some(Pinned { log: self, segment: sparsest.1 })
     }
@@ -223,6 +232,11 @@ impl Log {
     }
 }
 
+/// The place of the record at byte `at` of a segment.
+fn place(segment: u32, at: u32) -> u32 {
+    (segment << OFFSET_BITS) | (at / UNIT)
+}
+
 /// The frame of a byte of a segment, its offset there, and the bytes left in the frame.
 fn piece(segment: &Segment, at: u32) -> (u32, usize, usize) {
     let slot = segment.frames.get(at as usize / PAGE_SIZE).expect("records end inside their segment");
@@ -254,7 +268,7 @@ impl Pinned<'_> {
         let length = usize::from(u16::from_le_bytes([l0, l1]));
         let home = Home { token: u32::from_le_bytes([t0, t1, t2, t3]), shard: u16::from_le_bytes([s0, s1]) };
         let next = at + (HEADER + length).next_multiple_of(UNIT as usize) as u32;
-        Some(Record { home, place: self.segment << OFFSET_BITS | at / UNIT, next })
+        Some(Record { home, place: place(self.segment, at), next })
     }
 }
 

@@ -8,7 +8,7 @@ use super::shard::{Attach, Kind, Line, Local};
 use crate::account::Account;
 use crate::config::ClientConfig;
 use crate::error::{OpError, StoreError};
-use crate::evict::Fifo;
+use crate::evict::policy;
 use crate::index::NIL;
 use crate::key::{PoolId, SharedUuid};
 use crate::sync::Mutex;
@@ -143,7 +143,7 @@ impl Store {
         });
         for shard in &self.shards {
             let mut shard = shard.lock();
-            let local = Some(Local::new(Arc::clone(&account), Box::new(Fifo::new())));
+            let local = Some(Local::new(Arc::clone(&account), policy(self.config.eviction)));
             match shard.clients.get_mut(free) {
                 Some(slot) => *slot = local,
                 None => shard.clients.push(local),

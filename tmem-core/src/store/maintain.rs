@@ -9,7 +9,7 @@ use super::flush::Removed;
 use super::shard::Kind;
 use crate::index::{NIL, SPAN};
 use crate::page::{PAGE_SIZE, Page};
-use crate::pages::{Form, Home, PageStore, Stored};
+use crate::pages::{Form, Home, NoRoom, PageStore, Stored};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::usage::{Budget, Progress};
@@ -65,7 +65,7 @@ struct Candidate {
 /// What looking for raw pages to compress gave.
 enum Pick {
     Page(Candidate),
-    /// Pages were passed over that may be chosen next time.
+    /// There is one, but it is young or further on.
     Aged,
     /// The shard has no raw page that might compress.
     Nothing,
@@ -88,8 +88,12 @@ impl Store {
                 let shard = self.background.hand.load(Ordering::Relaxed) & (self.shards.len() - 1);
                 match self.pick(shard, false, &mut page) {
                     Pick::Page(candidate) => {
-                        progress.compressed += u32::from(self.compress(&candidate, &page));
                         left -= 1;
+                        match self.compress(&candidate, &page) {
+                            Ok(done) => progress.compressed += u32::from(done),
+                            // No memory even for that: nothing to be had by trying again now.
+                            Err(NoRoom) => return progress,
+                        }
                         barren = 0;
                         continue;
                     }
@@ -236,7 +240,6 @@ impl Store {
         if shard.raw == 0 || shard.raw == shard.hard || end == 0 {
             return Pick::Nothing;
         }
-        let mut aged = false;
         for _ in 0..SCAN.min(end) {
             let chunk = if shard.hand < end { shard.hand } else { 0 };
             if let Some(header) = shard.index.chunk_if_any(chunk) {
@@ -249,7 +252,6 @@ impl Store {
                         continue;
                     }
                     if entry.age() > 0 && !in_haste {
-                        aged = true;
                         entry.set_age(entry.age() - 1);
                         shard.index.touch(&header, slot, entry);
                         continue;
@@ -264,13 +266,13 @@ impl Store {
             }
             shard.hand = chunk + 1;
         }
-        if aged || shard.hand < end { Pick::Aged } else { Pick::Nothing }
+        // There is one, further on or next time round.
+        Pick::Aged
     }
 
     /// Compresses a page that was copied out, and puts the result in its place if it has not changed.
-    fn compress(&self, candidate: &Candidate, page: &Page) -> bool {
-        let squeezed = self.pages.squeeze(page, candidate.checksum, candidate.home);
-        let Ok(squeezed) = squeezed else { return false };
+    fn compress(&self, candidate: &Candidate, page: &Page) -> Result<bool, NoRoom> {
+        let squeezed = self.pages.squeeze(page, candidate.checksum, candidate.home)?;
         let (chunk, slot) = (candidate.home.token / SPAN, candidate.home.token % SPAN);
         let mut guard = self.shard(usize::from(candidate.home.shard)).lock();
         let shard = &mut *guard;
@@ -292,7 +294,7 @@ impl Store {
                     shard.client(entry.owner()).refund(&*self.books, saved);
                     drop(guard);
                     self.pages.free(old);
-                    return true;
+                    return Ok(true);
                 }
                 None => {
                     entry.set_hard();
@@ -305,7 +307,7 @@ impl Store {
         }
         drop(guard);
         freed.into_iter().for_each(|page| self.pages.free(page));
-        false
+        Ok(false)
     }
 
     /// In a full store: compresses a few raw pages whatever their age, or empties a sparse segment. True when a frame
@@ -319,9 +321,8 @@ impl Store {
         for _ in 0..self.shards.len() {
             let shard = self.background.hand.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
             if let Pick::Page(candidate) = self.pick(shard, true, &mut page) {
-                self.compress(&candidate, &page);
                 done += 1;
-                if done == IN_LINE {
+                if self.compress(&candidate, &page).is_err() || done == IN_LINE {
                     break;
                 }
             }

@@ -10,6 +10,8 @@ mod modify;
 mod pools;
 mod shard;
 mod site;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;
 
 use std::sync::Arc;
 

@@ -1,0 +1,236 @@
+//! Every step that can fail, made to fail: the page store and the books say no at random, and the rules still hold.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::account::Account;
+use crate::arena::Block;
+use crate::pages::{Damaged, Fetched, Home, NoRoom, Stored};
+use crate::{Budget, Client, Key, OpError, Page, PageRange, PoolId, PoolKind};
+
+/// Says no once in so many calls; 0 is never.
+#[derive(Default)]
+struct Fault {
+    one_in: AtomicU32,
+    state: AtomicU32,
+}
+
+impl Fault {
+    fn set(&self, one_in: u32) {
+        self.one_in.store(one_in, Ordering::Relaxed);
+    }
+
+    fn strikes(&self) -> bool {
+        let one_in = self.one_in.load(Ordering::Relaxed);
+        // A linear congruence (Numerical Recipes), so that a run repeats itself.
+        let next = |s: u32| Some(s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+        let state = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap();
+        one_in != 0 && (state >> 8).is_multiple_of(one_in)
+    }
+}
+
+#[derive(Default)]
+struct Faults {
+    create: Fault,
+    squeeze: Fault,
+    finish: Fault,
+    grant: Fault,
+    block: Fault,
+}
+
+struct FaultyPages(Arc<ArenaPages>, Arc<Faults>);
+
+impl PageStore for FaultyPages {
+    fn create(&self, page: &Page) -> Result<Stored, NoRoom> {
+        if self.1.create.strikes() { Err(NoRoom) } else { self.0.create(page) }
+    }
+
+    fn squeeze(&self, page: &Page, checksum: u32, home: Home) -> Result<Option<Stored>, NoRoom> {
+        if self.1.squeeze.strikes() { Err(NoRoom) } else { self.0.squeeze(page, checksum, home) }
+    }
+
+    fn fetch(&self, stored: &Stored, page: &mut Page) -> Fetched {
+        self.0.fetch(stored, page)
+    }
+
+    fn finish(&self, fetched: Fetched, page: &mut Page) -> Result<(), Damaged> {
+        self.0.finish(fetched, page)?;
+        if self.1.finish.strikes() { Err(Damaged) } else { Ok(()) }
+    }
+
+    fn free(&self, stored: Stored) {
+        self.0.free(stored);
+    }
+}
+
+struct FaultyBooks(Books, Arc<Faults>);
+
+impl Accounting for FaultyBooks {
+    fn grant(&self, account: &Account, need: u64) -> u64 {
+        if self.1.grant.strikes() { 0 } else { self.0.grant(account, need) }
+    }
+
+    fn block(&self) -> Option<Block> {
+        if self.1.block.strikes() { None } else { self.0.block() }
+    }
+}
+
+fn faulty() -> (Arc<Store>, Client, PoolId, Arc<Faults>) {
+    let faults = Arc::new(Faults::default());
+    let (for_pages, for_books) = (Arc::clone(&faults), Arc::clone(&faults));
+    let config = StoreConfig { capacity_bytes: 8 << 20, shards: 4, ..Default::default() };
+    let store = Store::with_parts(
+        config,
+        |pages| Box::new(FaultyPages(pages, for_pages)),
+        |books| Box::new(FaultyBooks(books, for_books)),
+    );
+    let store = store.unwrap();
+    let guest = store.add_client(ClientConfig::default()).unwrap();
+    let pool = guest.new_pool(PoolKind::Persistent).unwrap();
+    (store, guest, pool, faults)
+}
+
+fn page(seed: u64) -> Page {
+    let mut page = [0; PAGE_SIZE];
+    page.chunks_exact_mut(8)
+        .enumerate()
+        .for_each(|(n, w)| w.copy_from_slice(&(seed * 99 + n as u64 / 8).to_le_bytes()));
+    page
+}
+
+fn nothing_is_left(store: &Store, guest: &Client) {
+    guest.close();
+    while store.maintain(Budget::default()).more {}
+    let stats = store.stats();
+    assert_eq!((stats.raw_pages, stats.compressed_pages, stats.same_pages), (0, 0, 0));
+    assert!(store.shards.iter().all(|shard| shard.lock().index.chunk_count() == 0), "empty chunks stay");
+}
+
+/// Puts, writes and exchanges on a few keys under a fault, checked against what each answer promises.
+fn storm(set: impl Fn(&Faults, u32)) {
+    for one_in in [1, 2, 3, 7] {
+        let (store, guest, pool, faults) = faulty();
+        let mut held = std::collections::BTreeMap::new();
+        for n in 0..3000u64 {
+            let key = Key::new((n % 5).into(), (n * 7 % 130) as u32);
+            let new = page(n);
+            set(&faults, one_in);
+            match n % 4 {
+                0 | 1 => match guest.put(pool, &key, &new) {
+                    Ok(()) => drop(held.insert(key, new)),
+                    Err(why) => {
+                        assert_eq!(why, OpError::NoMemory);
+                        held.remove(&key);
+                    }
+                },
+                2 => match guest.write(pool, &key, PageRange::FULL, &new) {
+                    Ok(()) => drop(held.insert(key, new)),
+                    Err(_) => drop(held.remove(&key)),
+                },
+                _ => {
+                    let mut mine = new;
+                    match guest.xchg(pool, &key, &mut mine) {
+                        Ok(found) => {
+                            assert_eq!(held.insert(key, new), found.then_some(mine));
+                        }
+                        Err(_) => assert_eq!(mine, new, "a refused exchange leaves the buffer"),
+                    }
+                }
+            }
+            if n % 50 == 0 {
+                store.maintain(Budget { pages: 20 });
+            }
+            set(&faults, 0);
+            let mut got = [0; PAGE_SIZE];
+            let found = guest.get(pool, &key, &mut got).unwrap();
+            assert_eq!(found.then_some(got), held.get(&key).copied(), "operation {n}, one fault in {one_in}");
+        }
+        assert_eq!(guest.usage().persistent_pages, held.len() as u64);
+        nothing_is_left(&store, &guest);
+    }
+}
+
+#[test]
+fn a_page_store_without_room_leaves_no_old_page() {
+    storm(|faults, one_in| faults.create.set(one_in));
+}
+
+#[test]
+fn books_that_refuse_leave_no_old_page() {
+    storm(|faults, one_in| faults.grant.set(one_in));
+}
+
+#[test]
+fn an_index_without_memory_leaves_no_old_page() {
+    storm(|faults, one_in| faults.block.set(one_in));
+}
+
+#[test]
+fn a_codec_that_fails_loses_nothing() {
+    storm(|faults, one_in| faults.squeeze.set(one_in));
+}
+
+#[test]
+fn all_at_once() {
+    storm(|faults, one_in| {
+        for fault in [&faults.create, &faults.squeeze, &faults.grant, &faults.block] {
+            fault.set(one_in * 2);
+        }
+    });
+}
+
+#[test]
+fn damage_is_told_and_never_returned_as_data() {
+    let (store, guest, pool, faults) = faulty();
+    let key = Key::new(1.into(), 1);
+    guest.put(pool, &key, &page(1)).unwrap();
+    faults.finish.set(1);
+    assert_eq!(guest.get(pool, &key, &mut [0; PAGE_SIZE]), Err(OpError::Corrupt));
+    let mut mine = page(2);
+    assert_eq!(guest.xchg(pool, &key, &mut mine), Err(OpError::Corrupt));
+    assert_eq!(mine, page(2));
+    faults.finish.set(0);
+    assert_eq!(guest.get(pool, &key, &mut mine), Ok(true), "neither a get nor an exchange dropped it");
+    faults.finish.set(1);
+    assert_eq!(guest.write(pool, &key, PageRange::FULL, &page(3)), Err(OpError::Corrupt));
+    faults.finish.set(0);
+    assert_eq!(guest.get(pool, &key, &mut mine), Ok(false), "a failed write drops the page");
+    nothing_is_left(&store, &guest);
+}
+
+#[test]
+fn a_flipped_bit_in_a_stored_page_is_found() {
+    let config =
+        StoreConfig { capacity_bytes: 8 << 20, shards: 1, verify_every_read: true, ..Default::default() };
+    let store = Store::new(config).unwrap();
+    let guest = store.add_client(ClientConfig::default()).unwrap();
+    let pool = guest.new_pool(PoolKind::Persistent).unwrap();
+    let key = Key::new(1.into(), 1);
+    for compressed in [false, true] {
+        guest.put(pool, &key, &page(1)).unwrap();
+        while compressed && store.maintain(Budget::default()).more {}
+        assert_eq!(store.stats().compressed_pages, u64::from(compressed));
+        let shard = store.shards[0].lock();
+        let header = shard.index.chunk_if_any(0).unwrap();
+        store.local.damage(&shard.index.entry(&header, 1).unwrap().stored());
+        drop(shard);
+        let mut got = page(9);
+        assert_eq!(guest.get(pool, &key, &mut got), Err(OpError::Corrupt));
+        assert_eq!(got, [0; PAGE_SIZE], "damaged bytes are not handed out");
+    }
+}
+
+#[test]
+fn pools_and_clients_are_refused_without_a_trace() {
+    let (store, guest, _, faults) = faulty();
+    let before = guest.usage();
+    faults.grant.set(1);
+    assert_eq!(guest.new_pool(PoolKind::Persistent), Err(OpError::NoMemory));
+    faults.grant.set(0);
+    assert_eq!(guest.usage(), before);
+    guest.new_pool(PoolKind::Persistent).unwrap();
+    nothing_is_left(&store, &guest);
+}
