@@ -7,8 +7,12 @@
 //! * [`kvm`]: the only code that issues KVM ioctls; turns exits into one small enum.
 //! * [`loader`]: puts a kernel and its tables into guest memory.
 //! * [`tmem`]: what a hypercall means: decodes it, copies the guest's page, asks the store.
+//! * [`bare`]: guests with nothing but a payload in them, for selftest, benchmark and attack.
+//! * [`cli`]: the commands of `tmem`.
 
 pub mod arch;
+pub mod bare;
+pub mod cli;
 pub mod kvm;
 pub mod loader;
 

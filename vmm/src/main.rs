@@ -1,2 +1,7 @@
 //! The program `tmem`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tmem_vmm::cli::main()
+}
