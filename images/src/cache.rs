@@ -54,6 +54,11 @@ impl Cache {
         self.root.join("packages")
     }
 
+    /// Whether the artifact that `recipe` describes is there.
+    pub(crate) fn has(&self, recipe: &Recipe) -> bool {
+        self.root.join("artifacts").join(recipe.name()).is_dir()
+    }
+
     /// The folder of the artifact that `recipe` describes, made by `make` in a fresh folder if it is not there yet.
     /// Two processes that want the same artifact make it once. What a failed `make` left is kept for inspection.
     pub(crate) fn artifact(

@@ -95,6 +95,17 @@ impl Images {
         })
     }
 
+    /// Whether [`kernel`](Self::kernel) would return at once, for tests that must not start a long build or a download.
+    ///
+    /// # Errors
+    /// If that cannot be found out: no apt, no compiler.
+    pub fn is_cached(&self, id: KernelId) -> Result<bool> {
+        match id {
+            KernelId::Small => self.with_small(|small| small.is_cached()),
+            KernelId::Stock(series) => self.with_stock(series, |stock| Ok(stock.is_cached())),
+        }
+    }
+
     /// Where modules for a kernel are built.
     ///
     /// # Errors

@@ -54,13 +54,22 @@ impl Small<'_> {
         Ok(BuildTree { id: KernelId::Small, release: release(&dir)?, dir: dir.join("tree"), key })
     }
 
-    fn artifact(&self) -> Result<(PathBuf, String)> {
-        let recipe = Recipe::new("kernel-small", RECIPE)
+    /// Whether it is in the cache.
+    pub(crate) fn is_cached(&self) -> Result<bool> {
+        Ok(self.cache.has(&self.recipe()?))
+    }
+
+    fn recipe(&self) -> Result<Recipe> {
+        Recipe::new("kernel-small", RECIPE)
             .with("source", self.source.to_string())
             .with("source sha256", &self.source.sha256)
             .with("modules", self.spec.modules.join(" "))
             .with("compiler", compiler()?)
-            .with_file("config", &self.config)?;
+            .with_file("config", &self.config)
+    }
+
+    fn artifact(&self) -> Result<(PathBuf, String)> {
+        let recipe = self.recipe()?;
         let dir = self.cache.artifact(self.progress, &recipe, |work| self.build(work))?;
         Ok((dir, recipe.key()))
     }

@@ -32,12 +32,7 @@ pub(crate) struct Stock<'a> {
 impl Stock<'_> {
     /// The kernel with the modules that the manifest lists.
     pub(crate) fn kernel(&self) -> Result<Kernel> {
-        let image = &self.packages.image;
-        let recipe = Recipe::new(&format!("kernel-stock-{}", self.series), RECIPE)
-            .with("image", image.to_string())
-            .with("image sha256", &image.sha256)
-            .with("modules", self.spec.modules.join(" "));
-        let dir = self.cache.artifact(self.progress, &recipe, |work| self.unpack_image(work))?;
+        let dir = self.cache.artifact(self.progress, &self.recipe(), |work| self.unpack_image(work))?;
         let release = cache::read_text(&dir.join("release"))?;
         Ok(Kernel {
             id: KernelId::Stock(self.series),
@@ -46,6 +41,19 @@ impl Stock<'_> {
             modules: ModuleSet::open(&dir.join("modules"), &release)?,
             release,
         })
+    }
+
+    /// Whether it is in the cache.
+    pub(crate) fn is_cached(&self) -> bool {
+        self.cache.has(&self.recipe())
+    }
+
+    fn recipe(&self) -> Recipe {
+        let image = &self.packages.image;
+        Recipe::new(&format!("kernel-stock-{}", self.series), RECIPE)
+            .with("image", image.to_string())
+            .with("image sha256", &image.sha256)
+            .with("modules", self.spec.modules.join(" "))
     }
 
     /// Where modules for it are built.
