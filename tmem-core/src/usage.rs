@@ -51,6 +51,8 @@ pub struct StoreStats {
     pub ephemeral_pages: u64,
     /// Bytes of memory that hold page data, all overhead of the page store included.
     pub stored_bytes: u64,
+    /// The same without any overhead: 4096 for a raw page, what the codec made of a compressed one.
+    pub ideal_bytes: u64,
     /// Pages stored as they are.
     pub raw_pages: u64,
     /// Pages stored compressed.

@@ -9,11 +9,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crossbeam_utils::CachePadded;
+
 use super::{Home, UNIT};
 use crate::arena::Arena;
 use crate::page::{PAGE_SIZE, Page};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const FRAMES: usize = 16;
 const SEGMENT: u32 = (FRAMES * PAGE_SIZE) as u32;
@@ -40,6 +42,8 @@ pub(crate) struct Log {
     groups: Box<[OnceLock<Box<[Segment; GROUP]>>]>,
     state: Mutex<State>,
     frames: AtomicU32,
+    /// Bytes of blocks that are referenced.
+    payload: CachePadded<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -67,12 +71,23 @@ impl Log {
     pub(super) fn new(arena: Arc<Arena>) -> Self {
         let segments = (arena.frames() as usize).div_ceil(FRAMES).min(1 << (32 - OFFSET_BITS));
         let groups = (0..segments.div_ceil(GROUP)).map(|_| OnceLock::new()).collect();
-        Self { arena, groups, state: Mutex::new(State::default()), frames: AtomicU32::new(0) }
+        Self {
+            arena,
+            groups,
+            state: Mutex::new(State::default()),
+            frames: AtomicU32::new(0),
+            payload: CachePadded::new(AtomicU64::new(0)),
+        }
     }
 
     /// Frames that the log holds.
     pub(crate) fn frames(&self) -> u32 {
         self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of blocks that are referenced: what the codec made, without headers and padding.
+    pub(crate) fn payload(&self) -> u64 {
+        self.payload.load(Ordering::Relaxed)
     }
 
     fn segment(&self, number: u32) -> &Segment {
@@ -111,25 +126,33 @@ impl Log {
         self.write(segment, at + HEADER as u32, block);
         segment.used.store(at + size, Ordering::Relaxed);
         segment.live.fetch_add(size, Ordering::Relaxed);
+        self.payload.fetch_add(block.len() as u64, Ordering::Relaxed);
         Some((place(number, at), (size / UNIT) as u16))
     }
 
     /// Copies a block to the start of `page` and returns its length. The caller's lock keeps the record alive.
     pub(super) fn read(&self, place: u32, page: &mut Page) -> u16 {
+        let length = self.length(place);
         let (segment, at) = self.locate(place);
-        let mut header = [0; HEADER];
-        self.copy_out(segment, at, &mut header);
-        let [.., l0, l1] = header;
-        let length = u16::from_le_bytes([l0, l1]);
         if let Some(block) = page.get_mut(..usize::from(length)) {
             self.copy_out(segment, at + HEADER as u32, block);
         }
         length
     }
 
+    /// Bytes of the block at `place`.
+    fn length(&self, place: u32) -> u16 {
+        let (segment, at) = self.locate(place);
+        let mut header = [0; HEADER];
+        self.copy_out(segment, at, &mut header);
+        let [.., l0, l1] = header;
+        u16::from_le_bytes([l0, l1])
+    }
+
     /// Frees a record of `size` bytes.
     pub(super) fn free(&self, place: u32, size: u32) {
         let number = place >> OFFSET_BITS;
+        self.payload.fetch_sub(u64::from(self.length(place)), Ordering::Relaxed);
         if self.segment(number).live.fetch_sub(size, Ordering::AcqRel) == size {
             self.release(&mut self.state.lock(), number);
         }

@@ -132,6 +132,7 @@ impl Store {
             }
         }
         stats.stored_bytes = (stats.raw_pages + u64::from(self.local.log().frames())) * PAGE_SIZE as u64;
+        stats.ideal_bytes = stats.raw_pages * PAGE_SIZE as u64 + self.local.log().payload();
         stats.used_bytes = u64::from(self.arena.frames() - self.arena.count_free()) * PAGE_SIZE as u64;
         let control = self.control.lock();
         stats.clients = control.open_clients();

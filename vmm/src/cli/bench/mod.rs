@@ -1,5 +1,8 @@
 //! `tmem bench`: measurements.
 
+mod core;
+mod corpus;
+mod histogram;
 mod hypercall;
 
 use std::process::ExitCode;
@@ -15,11 +18,13 @@ pub(super) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    Core(core::CoreArgs),
     Hypercall(hypercall::HypercallArgs),
 }
 
 pub(super) fn run(args: &BenchArgs) -> ExitCode {
     match &args.what {
+        What::Core(args) => core::run(args),
         What::Hypercall(args) => hypercall::run(args),
     }
 }
