@@ -1,9 +1,11 @@
 //! One virtual processor: its initial state, and running it one exit at a time.
 
+use std::sync::Arc;
+
 use kvm_bindings::{
     KVM_EXIT_XEN, Msrs, kvm_fpu, kvm_lapic_state, kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs,
 };
-use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
+use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
 
 use super::xen::{self, XenExit};
 use super::{Exit, ExitHandler, Failure, KvmError, Registers, TranslateGva, Transport};
@@ -22,9 +24,11 @@ const MODE_MASK: u32 = 0x700;
 #[derive(Debug)]
 pub struct Vcpu {
     index: u32,
-    // Declared before `ram`: an open vCPU keeps the VM, which maps the RAM.
     fd: VcpuFd,
     tmem_port: Option<u16>,
+    // Interrupts by event descriptor end when the VM's own descriptor is closed, even while vCPUs are open.
+    _vm: Arc<VmFd>,
+    // Declared last: the VM maps the RAM until all its descriptors are closed.
     _ram: GuestRam,
 }
 
@@ -47,12 +51,18 @@ enum After {
 }
 
 impl Vcpu {
-    pub(super) fn new(index: u32, mut fd: VcpuFd, ram: GuestRam, transport: Option<Transport>) -> Self {
+    pub(super) fn new(
+        index: u32,
+        mut fd: VcpuFd,
+        vm: Arc<VmFd>,
+        ram: GuestRam,
+        transport: Option<Transport>,
+    ) -> Self {
         let tmem_port = transport.and_then(Transport::port);
         if tmem_port.is_some() {
             fd.set_sync_valid_reg(SyncReg::Register);
         }
-        Self { index, fd, tmem_port, _ram: ram }
+        Self { index, fd, tmem_port, _vm: vm, _ram: ram }
     }
 
     /// The vCPU's number, which is its APIC id.

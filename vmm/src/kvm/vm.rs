@@ -107,7 +107,7 @@ impl Vm {
             source: std::io::ErrorKind::InvalidInput.into(),
         })?;
         fd.set_cpuid2(&cpuid).map_err(KvmError::on("set a vCPU's CPUID"))?;
-        Ok((Vcpu::new(index, fd, self.ram.clone(), self.config.transport), kicker))
+        Ok((Vcpu::new(index, fd, self.fd.clone(), self.ram.clone(), self.config.transport), kicker))
     }
 
     /// A handle for devices.
