@@ -8,13 +8,20 @@
 //! * [`loader`]: puts a kernel and its tables into guest memory.
 //! * [`tmem`]: what a hypercall means: decodes it, copies the guest's page, asks the store.
 //! * [`bare`]: guests with nothing but a payload in them, for selftest, benchmark and attack.
-//! * [`cli`]: the commands of `tmem`.
+//! * [`devices`]: serial line, power, disks: device cores in plain memory.
+//! * [`guest`]: one Linux guest, assembled, run and ended.
+//! * [`config`]: what is to be run, from flags or a file.
+//! * [`session`]: guests together: started, watched, stopped, reported.
+//! * [`cli`]: the program `tmem`.
 
 pub mod arch;
 pub mod bare;
 pub mod cli;
+pub mod config;
+pub mod devices;
+pub mod guest;
 pub mod kvm;
 pub mod loader;
-
 pub mod memory;
+pub mod session;
 pub mod tmem;

@@ -2,6 +2,7 @@
 
 mod bare_options;
 mod bench;
+mod run;
 mod selftest;
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Box<run::RunArgs>),
     Selftest(selftest::SelftestArgs),
     Bench(bench::BenchArgs),
 }
@@ -25,6 +27,7 @@ enum Command {
 /// Reads the command line, does what it says, and returns the exit status.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

@@ -1,0 +1,191 @@
+//! `tmem run`: guests from flags or from a file.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::arch::layout::RamLayout;
+use crate::config::{
+    self, ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_NAME, DEFAULT_STORE, GuestConfig, PoolKind,
+    RunConfig, Size, TmemConfig, TransportChoice, parse_disk,
+};
+use crate::guest::{DiskSpec, GuestSpec};
+use crate::loader::LinuxImage;
+use crate::session::{self, Options, SessionReport};
+
+/// Nothing was run: a mistake in what was asked for, or a machine that cannot.
+const STATUS_NOTHING_RUN: u8 = 1;
+
+/// Boot one guest described by flags, or many described by a TOML file
+///
+/// One guest has the terminal: its console is yours, Ctrl-A x stops it. The output of several guests comes as lines that
+/// start with `name| `. Ctrl-C stops all guests; SIGQUIT (Ctrl-\) or SIGUSR1 shows the registers of every vCPU and the
+/// end of every console.
+///
+/// Exit status: 0 when all guests powered off, 1 when nothing was run, 2 for a wrong command line, 3 when a guest reset
+/// itself (a reboot, or a panic with panic=-1), 4 when a guest died or was not started, 130 when stopped.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct RunArgs {
+    /// TOML file that describes the guests (see the end of --help)
+    #[arg(value_name = "FILE.toml", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "cmdline",
+        "memory", "vcpus", "disk", "name", "transport", "tmem_cap", "no_tmem", "pools", "console", "store"])]
+    file: Option<PathBuf>,
+    /// Kernel: a bzImage (/boot/vmlinuz-*) or an ELF vmlinux
+    #[arg(long, value_name = "FILE", help_heading = "One guest")]
+    kernel: Option<PathBuf>,
+    /// Initial ramdisk
+    #[arg(long, value_name = "FILE", help_heading = "One guest")]
+    initrd: Option<PathBuf>,
+    /// Kernel command line
+    #[arg(long, value_name = "TEXT", default_value = DEFAULT_CMDLINE, help_heading = "One guest")]
+    cmdline: String,
+    /// Memory, such as 64M: a whole number of 4 KiB pages, at least 16M
+    #[arg(long, value_name = "SIZE", default_value_t = DEFAULT_MEMORY, help_heading = "One guest")]
+    memory: Size,
+    /// Virtual processors
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "One guest")]
+    vcpus: u32,
+    /// Disk (vda, vdb, ... in order): a raw image or block device, `,ro` for read-only
+    #[arg(long, value_name = "FILE[,ro]", value_parser = parse_disk, help_heading = "One guest")]
+    disk: Vec<DiskSpec>,
+    /// Name in reports
+    #[arg(long, default_value = DEFAULT_NAME, help_heading = "One guest")]
+    name: String,
+    /// File for the console's output, instead of the terminal
+    #[arg(long, value_name = "FILE", help_heading = "One guest")]
+    console: Option<PathBuf>,
+    /// How hypercalls travel
+    #[arg(long, value_enum, default_value_t, help_heading = "One guest")]
+    transport: TransportChoice,
+    /// Most bytes that the guest may hold in the store, such as 32M; without it as many as the store has
+    #[arg(long, value_name = "SIZE", help_heading = "One guest")]
+    tmem_cap: Option<Size>,
+    /// Kinds of pools that the guest may make
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [PoolKind::Persistent, PoolKind::Ephemeral],
+        help_heading = "One guest")]
+    pools: Vec<PoolKind>,
+    /// Offer the guest no tmem at all
+    #[arg(long, help_heading = "One guest")]
+    no_tmem: bool,
+    /// Bytes that the store may hold, such as 1G
+    #[arg(long, value_name = "SIZE", default_value_t = DEFAULT_STORE)]
+    store: Size,
+    /// Write a JSON report of all guests here when they have ended
+    #[arg(long, value_name = "FILE.json")]
+    report: Option<PathBuf>,
+    /// Write each guest's console output to DIR/NAME.log
+    #[arg(long, value_name = "DIR")]
+    console_dir: Option<PathBuf>,
+    /// Show every so many seconds where each guest stands: registers of every vCPU, end of the console
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    watch: Option<u32>,
+}
+
+const EXAMPLES: &str = r#"One guest:
+  tmem run --kernel /boot/vmlinuz-6.12 --initrd initrd.img --memory 64M --vcpus 2 --disk swap.img
+
+A file, with all its keys (only name and kernel are required):
+  [store]
+  size = "512M"                 # of all guests together
+
+  [[guest]]
+  name = "alpha"
+  kernel = "vmlinuz"            # paths count from this file's folder
+  initrd = "initrd.img"
+  cmdline = "console=ttyS0 panic=-1"
+  memory = "64M"
+  vcpus = 2
+  disks = ["swap.img", "root.img,ro"]
+  start-delay = 1.5             # seconds
+  console = "alpha.log"         # else lines on the terminal
+  transport = "auto"            # or "xen", "port"
+  tmem = { cap = "128M", pools = ["persistent"], shared = ["00000000-0000-0001-0000-000000000002"] }
+  # tmem = { enabled = false }  # a guest that is offered none"#;
+
+/// Does what the flags say.
+pub(super) fn run(args: &RunArgs) -> ExitCode {
+    let report = match prepare(args).and_then(|config| {
+        let watch = args.watch.map(|seconds| Duration::from_secs(seconds.into()));
+        session::run(&config, Options { watch }).map_err(|error| error.to_string())
+    }) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("tmem: {error}");
+            return ExitCode::from(STATUS_NOTHING_RUN);
+        }
+    };
+    for guest in &report.guests {
+        eprintln!("{guest}");
+    }
+    if let Some(path) = &args.report
+        && let Err(error) = write_report(path, &report)
+    {
+        eprintln!("tmem: cannot write the report {}: {error}", path.display());
+        return ExitCode::from(STATUS_NOTHING_RUN);
+    }
+    ExitCode::from(report.exit_status())
+}
+
+fn write_report(path: &Path, report: &SessionReport) -> std::io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    serde_json::to_writer_pretty(&mut out, report)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+fn prepare(args: &RunArgs) -> Result<RunConfig, String> {
+    let mut config = match (&args.file, &args.kernel) {
+        (Some(file), _) => config::load(file).map_err(|e| e.to_string())?,
+        (None, Some(kernel)) => from_flags(args, kernel).map_err(|e| e.to_string())?,
+        (None, None) => return Err("give a TOML file or --kernel".into()),
+    };
+    if let Some(dir) = &args.console_dir {
+        std::fs::create_dir_all(dir).map_err(|e| format!("--console-dir: {}: {e}", dir.display()))?;
+        for guest in &mut config.guests {
+            guest.console.get_or_insert_with(|| dir.join(format!("{}.log", guest.spec.name)));
+        }
+    }
+    Ok(config)
+}
+
+fn flag(key: &str, why: impl ToString) -> ConfigError {
+    ConfigError { file: None, line: None, key: Some(key.into()), why: why.to_string() }
+}
+
+fn from_flags(args: &RunArgs, kernel: &Path) -> Result<RunConfig, ConfigError> {
+    if args.store.0 == 0 {
+        return Err(flag("--store", "a store of no bytes keeps nothing"));
+    }
+    let disks = args.disk.iter().map(|disk| ("--disk", disk.path.as_path()));
+    let initrd = args.initrd.iter().map(|initrd| ("--initrd", initrd.as_path()));
+    for (key, file) in std::iter::once(("--kernel", kernel)).chain(initrd).chain(disks) {
+        std::fs::metadata(file).map_err(|error| flag(key, format!("{}: {error}", file.display())))?;
+    }
+    let tmem = TmemConfig { cap: args.tmem_cap, pools: args.pools.clone(), shared: Vec::new() };
+    let guest = GuestConfig {
+        spec: GuestSpec {
+            name: args.name.clone(),
+            image: LinuxImage {
+                kernel: kernel.into(),
+                initrd: args.initrd.clone(),
+                cmdline: args.cmdline.clone(),
+            },
+            memory: RamLayout::new(args.memory.0).map_err(|e| flag("--memory", e))?,
+            vcpus: args.vcpus,
+            disks: args.disk.clone(),
+        },
+        start_delay: Duration::ZERO,
+        console: args.console.clone(),
+        transport: args.transport,
+        tmem: (!args.no_tmem).then_some(tmem),
+    };
+    let config = RunConfig { store: args.store, guests: vec![guest] };
+    config::check(&config)
+        .map_err(|(_, key, why)| flag(if key == "disks" { "--disk" } else { "--name" }, why))?;
+    Ok(config)
+}

@@ -1,0 +1,189 @@
+//! The TOML file of `tmem run FILE.toml`.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::options::{PoolKind, TransportChoice, parse_disk, parse_uuid};
+use super::{
+    ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_STORE, GuestConfig, RunConfig, Size, TmemConfig,
+    check,
+};
+use crate::arch::layout::{MAX_VCPUS, RamLayout};
+use crate::guest::{DiskSpec, GuestSpec};
+use crate::loader::LinuxImage;
+
+/// Longest start delay (seconds): a day.
+const DELAY_MAX: f64 = 86_400.0;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawFile {
+    #[serde(default)]
+    store: RawStore,
+    #[serde(default)]
+    guest: Vec<RawGuest>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawStore {
+    size: Option<Spanned<Size>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawGuest {
+    name: Spanned<String>,
+    kernel: Spanned<PathBuf>,
+    initrd: Option<Spanned<PathBuf>>,
+    cmdline: Option<String>,
+    memory: Option<Spanned<Size>>,
+    vcpus: Option<Spanned<u32>>,
+    disks: Option<Spanned<Vec<Spanned<String>>>>,
+    start_delay: Option<Spanned<f64>>,
+    console: Option<PathBuf>,
+    #[serde(default)]
+    transport: TransportChoice,
+    tmem: Option<RawTmem>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawTmem {
+    enabled: Option<bool>,
+    cap: Option<Spanned<Size>>,
+    pools: Option<Vec<PoolKind>>,
+    #[serde(default)]
+    shared: Vec<Spanned<String>>,
+}
+
+/// Reads a configuration. Relative paths in it count from the file's own folder.
+///
+/// # Errors
+/// [`ConfigError`] naming file, line and key.
+pub fn load(path: &Path) -> Result<RunConfig, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+        file: Some(path.into()),
+        line: None,
+        key: None,
+        why: format!("cannot be read: {error}"),
+    })?;
+    Reader { path, text: &text }.read()
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn error(&self, at: Option<Range<usize>>, key: Option<&str>, why: impl Into<String>) -> ConfigError {
+        let line = at.and_then(|at| self.text.get(..at.start)).map(|before| before.matches('\n').count() + 1);
+        ConfigError { file: Some(self.path.into()), line, key: key.map(Into::into), why: why.into() }
+    }
+
+    fn read(&self) -> Result<RunConfig, ConfigError> {
+        let raw: RawFile = toml::from_str(self.text).map_err(|e| self.error(e.span(), None, e.message()))?;
+        if raw.guest.is_empty() {
+            return Err(self.error(None, Some("guest"), "no guest is described: add a [[guest]] table"));
+        }
+        let store = match raw.store.size {
+            Some(size) if size.get_ref().0 == 0 => {
+                return Err(self.error(Some(size.span()), Some("size"), "a store of no bytes keeps nothing"));
+            }
+            Some(size) => size.into_inner(),
+            None => DEFAULT_STORE,
+        };
+        let places: Vec<_> =
+            raw.guest.iter().map(|g| (g.name.span(), g.disks.as_ref().map(Spanned::span))).collect();
+        let guests = raw.guest.into_iter().map(|guest| self.guest(guest)).collect::<Result<Vec<_>, _>>()?;
+        let config = RunConfig { store, guests };
+        check(&config).map_err(|(index, key, why)| {
+            let place = places.get(index).cloned();
+            let at = place.and_then(|(name, disks)| if key == "disks" { disks } else { Some(name) });
+            self.error(at, Some(key), why)
+        })?;
+        Ok(config)
+    }
+
+    fn guest(&self, raw: RawGuest) -> Result<GuestConfig, ConfigError> {
+        let memory = raw.memory.unwrap_or_else(|| Spanned::new(0..0, DEFAULT_MEMORY));
+        let layout = RamLayout::new(memory.get_ref().0)
+            .map_err(|e| self.error(Some(memory.span()), Some("memory"), e.to_string()))?;
+        let vcpus = match raw.vcpus {
+            Some(n) if !(1..=MAX_VCPUS).contains(n.get_ref()) => {
+                let why = format!("a guest has 1 to {MAX_VCPUS} vCPUs");
+                return Err(self.error(Some(n.span()), Some("vcpus"), why));
+            }
+            Some(n) => n.into_inner(),
+            None => 1,
+        };
+        let start_delay = match raw.start_delay {
+            Some(s) if !(0.0..=DELAY_MAX).contains(s.get_ref()) => {
+                return Err(self.error(Some(s.span()), Some("start-delay"), "a delay is 0 to 86400 seconds"));
+            }
+            Some(s) => Duration::from_secs_f64(s.into_inner()),
+            None => Duration::ZERO,
+        };
+        let disks = raw.disks.map(Spanned::into_inner).unwrap_or_default();
+        Ok(GuestConfig {
+            spec: GuestSpec {
+                name: raw.name.into_inner(),
+                image: LinuxImage {
+                    kernel: self.file("kernel", &raw.kernel)?,
+                    initrd: raw.initrd.map(|initrd| self.file("initrd", &initrd)).transpose()?,
+                    cmdline: raw.cmdline.unwrap_or_else(|| DEFAULT_CMDLINE.into()),
+                },
+                memory: layout,
+                vcpus,
+                disks: disks.iter().map(|disk| self.disk(disk)).collect::<Result<_, _>>()?,
+            },
+            start_delay,
+            console: raw.console.map(|console| self.resolve(&console)),
+            transport: raw.transport,
+            tmem: self.tmem(raw.tmem.unwrap_or_default())?,
+        })
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// A file that must be there.
+    fn file(&self, key: &str, path: &Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
+        let resolved = self.resolve(path.get_ref());
+        match std::fs::metadata(&resolved) {
+            Ok(_) => Ok(resolved),
+            Err(error) => {
+                let why = format!("{}: {error}", resolved.display());
+                Err(self.error(Some(path.span()), Some(key), why))
+            }
+        }
+    }
+
+    fn disk(&self, text: &Spanned<String>) -> Result<DiskSpec, ConfigError> {
+        let disk =
+            parse_disk(text.get_ref()).map_err(|why| self.error(Some(text.span()), Some("disks"), why))?;
+        let path = self.file("disks", &Spanned::new(text.span(), disk.path))?;
+        Ok(DiskSpec { path, read_only: disk.read_only })
+    }
+
+    fn tmem(&self, raw: RawTmem) -> Result<Option<TmemConfig>, ConfigError> {
+        let shared = raw.shared.iter().map(|uuid| {
+            parse_uuid(uuid.get_ref()).map_err(|why| self.error(Some(uuid.span()), Some("shared"), why))
+        });
+        let tmem = TmemConfig {
+            cap: raw.cap.map(Spanned::into_inner),
+            pools: raw.pools.unwrap_or_else(|| TmemConfig::default().pools),
+            shared: shared.collect::<Result<_, _>>()?,
+        };
+        Ok(raw.enabled.unwrap_or(true).then_some(tmem))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Files written in the test; every mistake must name file, line and key.
+
+use super::*;
+
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["vmlinuz", "initrd", "disk.img"] {
+        std::fs::write(dir.path().join(name), [0u8; 512]).unwrap();
+    }
+    dir
+}
+
+fn read(text: &str) -> Result<RunConfig, ConfigError> {
+    let dir = folder();
+    let path = dir.path().join("guests.toml");
+    std::fs::write(&path, text).unwrap();
+    load(&path)
+}
+
+/// The error's text without the folder, which differs from run to run.
+fn refused(text: &str) -> String {
+    let error = read(text).unwrap_err();
+    let folder = error.file.as_ref().unwrap().parent().unwrap().display().to_string();
+    error.to_string().replace(&format!("{folder}/"), "")
+}
+
+const MINIMAL: &str = "[[guest]]\nname = \"a\"\nkernel = \"vmlinuz\"\n";
+
+#[test]
+fn file_when_minimal_has_the_defaults() {
+    let config = read(MINIMAL).unwrap();
+    assert_eq!(config.store, DEFAULT_STORE);
+    let guest = &config.guests[0];
+    assert_eq!((guest.spec.vcpus, guest.spec.memory.size()), (1, DEFAULT_MEMORY.0));
+    assert_eq!(guest.spec.image.cmdline, DEFAULT_CMDLINE);
+    assert_eq!(guest.tmem, Some(TmemConfig::default()));
+    assert!(guest.spec.image.kernel.ends_with("vmlinuz") && guest.spec.image.kernel.is_absolute());
+}
+
+#[test]
+fn file_when_full_says_everything() {
+    let config = read(
+        r#"
+[store]
+size = "512M"
+
+[[guest]]
+name = "a"
+kernel = "vmlinuz"
+initrd = "initrd"
+cmdline = "quiet"
+memory = "64M"
+vcpus = 2
+disks = ["disk.img,ro"]
+start-delay = 1.5
+console = "a.log"
+transport = "port"
+tmem = { cap = "32M", pools = ["persistent"], shared = ["00000000-0000-0001-0000-000000000002"] }
+
+[[guest]]
+name = "b"
+kernel = "vmlinuz"
+disks = ["disk.img,ro"]
+tmem = { enabled = false }
+"#,
+    )
+    .unwrap();
+    let [a, b] = config.guests.as_slice() else { panic!("two guests") };
+    assert_eq!(config.store, Size(512 << 20));
+    assert_eq!(
+        (a.spec.memory.size(), a.spec.vcpus, a.start_delay),
+        (64 << 20, 2, Duration::from_millis(1500))
+    );
+    assert!(a.spec.disks[0].read_only);
+    assert_eq!(a.transport, TransportChoice::Port);
+    let tmem = a.tmem.as_ref().unwrap();
+    assert_eq!(
+        (tmem.cap, &tmem.pools[..], &tmem.shared[..]),
+        (Some(Size(32 << 20)), &[PoolKind::Persistent][..], &[[1, 2]][..])
+    );
+    assert_eq!(b.tmem, None);
+}
+
+#[test]
+fn key_when_unknown_is_named_with_file_and_line() {
+    let text = refused(&format!("{MINIMAL}memmory = \"64M\"\n"));
+    assert!(text.starts_with("guests.toml:4: unknown field `memmory`"), "{text}");
+    let text = refused(&format!("[store]\nsise = \"1G\"\n{MINIMAL}"));
+    assert!(text.starts_with("guests.toml:2: unknown field `sise`"), "{text}");
+}
+
+#[test]
+fn name_when_given_twice_is_named() {
+    let text = refused(&format!("{MINIMAL}\n{MINIMAL}"));
+    assert_eq!(text, "guests.toml:6: name: another guest is named `a` already");
+}
+
+#[test]
+fn name_when_it_could_not_be_a_file_name_is_refused() {
+    let text = refused("[[guest]]\nname = \"../a\"\nkernel = \"vmlinuz\"\n");
+    assert!(text.starts_with("guests.toml:2: name: `../a` is not a name"), "{text}");
+}
+
+#[test]
+fn file_when_missing_is_named_with_its_key() {
+    let text = refused("[[guest]]\nname = \"a\"\nkernel = \"no-such\"\n");
+    assert_eq!(text, "guests.toml:3: kernel: no-such: No such file or directory (os error 2)");
+    let text = refused(&format!("{MINIMAL}initrd = \"nope\"\n"));
+    assert!(text.starts_with("guests.toml:4: initrd: nope: No such file"), "{text}");
+    let text = refused(&format!("{MINIMAL}disks = [\n  \"disk.img\",\n  \"gone.img,ro\",\n]\n"));
+    assert!(text.starts_with("guests.toml:6: disks: gone.img: No such file"), "{text}");
+}
+
+#[test]
+fn memory_when_zero_or_odd_is_named() {
+    for (value, why) in
+        [("0", "too small"), ("\"64\"", "too small"), ("67108865", "whole number of 4 KiB pages")]
+    {
+        let text = refused(&format!("{MINIMAL}memory = {value}\n"));
+        assert!(text.starts_with("guests.toml:4: memory: ") && text.contains(why), "{text}");
+    }
+    let text = refused(&format!("{MINIMAL}memory = \"64Q\"\n"));
+    assert!(text.starts_with("guests.toml:4: `64Q` is not a size"), "{text}");
+}
+
+#[test]
+fn vcpus_and_delays_when_impossible_are_named() {
+    for (line, key) in [
+        ("vcpus = 0", "vcpus"),
+        ("vcpus = 65", "vcpus"),
+        ("start-delay = -1.0", "start-delay"),
+        ("start-delay = nan", "start-delay"),
+    ] {
+        let text = refused(&format!("{MINIMAL}{line}\n"));
+        assert!(text.starts_with(&format!("guests.toml:4: {key}: ")), "{text}");
+    }
+}
+
+#[test]
+fn disk_when_two_guests_write_it_is_refused() {
+    let text = refused(
+        "[[guest]]\nname = \"a\"\nkernel = \"vmlinuz\"\ndisks = [\"disk.img,ro\"]\n\
+         [[guest]]\nname = \"b\"\nkernel = \"vmlinuz\"\ndisks = [\"disk.img\"]\n",
+    );
+    assert!(text.starts_with("guests.toml:8: disks: ") && text.contains("also a disk of `a`"), "{text}");
+}
+
+#[test]
+fn file_when_no_guest_or_no_toml_or_absent_is_refused() {
+    assert!(refused("[store]\nsize = \"1G\"\n").contains("no guest is described"));
+    assert!(refused("[[guest\n").starts_with("guests.toml:1: "));
+    let error = load(Path::new("/no/such.toml")).unwrap_err().to_string();
+    assert!(error.starts_with("/no/such.toml: cannot be read"), "{error}");
+}
+
+#[test]
+fn store_when_empty_is_refused() {
+    assert!(refused(&format!("[store]\nsize = 0\n{MINIMAL}")).starts_with("guests.toml:2: size: "));
+}

@@ -1,0 +1,85 @@
+//! Values that flags and files have in common.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::guest::DiskSpec;
+
+/// How a guest's hypercalls shall travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransportChoice {
+    /// The Xen-style hypercall where this KVM can intercept it, else the port.
+    #[default]
+    Auto,
+    /// The Xen-style hypercall (`vmcall`, `vmmcall`).
+    Xen,
+    /// The I/O port.
+    Port,
+}
+
+/// Kinds of pools that a guest may be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolKind {
+    /// Pages stay until flushed: for swap.
+    Persistent,
+    /// Pages may be evicted: for clean page cache.
+    Ephemeral,
+}
+
+/// Reads `FILE` or `FILE,ro`.
+///
+/// # Errors
+/// When the file name is empty or the word behind the comma is not `ro`.
+pub fn parse_disk(text: &str) -> Result<DiskSpec, String> {
+    let (path, read_only) = match text.rsplit_once(',') {
+        Some((path, "ro")) => (path, true),
+        Some((path, "rw")) => (path, false),
+        Some((_, other)) => return Err(format!("`{other}` behind the comma is neither `ro` nor `rw`")),
+        None => (text, false),
+    };
+    if path.is_empty() {
+        return Err("a disk needs a file: FILE or FILE,ro".into());
+    }
+    Ok(DiskSpec { path: PathBuf::from(path), read_only })
+}
+
+/// Reads a 128-bit uuid: 32 hexadecimal digits, with or without dashes. The first half is the ABI's first word.
+///
+/// # Errors
+/// When it is anything else.
+pub fn parse_uuid(text: &str) -> Result<[u64; 2], String> {
+    let bad = || format!("`{text}` is not a uuid of 32 hexadecimal digits");
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    if digits.len() != 32 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(bad());
+    }
+    let value = u128::from_str_radix(&digits, 16).map_err(|_| bad())?;
+    Ok([(value >> 64) as u64, value as u64])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_when_written_with_a_mode_have_it() {
+        let disk = |path: &str, read_only| Ok(DiskSpec { path: path.into(), read_only });
+        assert_eq!(parse_disk("a.img"), disk("a.img", false));
+        assert_eq!(parse_disk("a.img,ro"), disk("a.img", true));
+        assert_eq!(parse_disk("a,b.img,rw"), disk("a,b.img", false));
+        assert!(parse_disk("a.img,rx").is_err());
+        assert!(parse_disk(",ro").is_err());
+    }
+
+    #[test]
+    fn uuids_when_well_formed_are_two_words() {
+        let words = [0x0011_2233_4455_6677, 0x8899_aabb_ccdd_eeff];
+        assert_eq!(parse_uuid("00112233-4455-6677-8899-aabbccddeeff"), Ok(words));
+        assert!(parse_uuid("00112233").is_err());
+        assert!(parse_uuid("+0112233-4455-6677-8899-aabbccddeeff").is_err());
+    }
+}

@@ -1,0 +1,249 @@
+//! The memory-mapped transport, version 2 (virtio 1.2, section 4.2.2), for devices with one queue.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+use virtio_bindings::virtio_config::{
+    VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_VERSION_1,
+};
+use virtio_bindings::virtio_mmio::*;
+use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
+use virtio_queue::{Queue, QueueT};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::VirtioDevice;
+use super::worker::{Signals, Worker};
+use crate::devices::bus::BusDevice;
+use crate::memory::GuestRam;
+
+/// "virt", little-endian.
+const MAGIC: u32 = 0x7472_6976;
+/// The version that has no legacy layout.
+const VERSION: u32 = 2;
+/// "tmem", little-endian; drivers only show it.
+const VENDOR: u32 = 0x6d65_6d74;
+/// Most entries of a queue.
+const QUEUE_MAX: u16 = 256;
+/// Offset of the queue notification register, where a doorbell may stand.
+pub const NOTIFY_OFFSET: u64 = VIRTIO_MMIO_QUEUE_NOTIFY as u64;
+
+/// Where the device is: with the transport, with its worker, or gone with a thread that died.
+enum Place {
+    Here(Box<dyn VirtioDevice>),
+    Serving(Worker),
+    Lost,
+}
+
+struct Registers {
+    place: Place,
+    queue: Queue,
+    status: u32,
+    device_features_select: u32,
+    driver_features_select: u32,
+    driver_features: u64,
+    queue_select: u32,
+}
+
+/// One virtio device on the MMIO bus.
+pub struct MmioTransport {
+    id: u32,
+    features: u64,
+    config: Vec<u8>,
+    ram: GuestRam,
+    signals: Arc<Signals>,
+    registers: Mutex<Registers>,
+}
+
+impl MmioTransport {
+    /// Puts `device` behind registers; it interrupts through `irq`.
+    ///
+    /// # Errors
+    /// When the host has no event descriptor left.
+    pub fn new(device: Box<dyn VirtioDevice>, ram: GuestRam, irq: EventFd) -> io::Result<Self> {
+        let queue = Queue::new(QUEUE_MAX).expect("the largest size is a power of two");
+        Ok(Self {
+            id: device.id(),
+            features: device.features() | 1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_EVENT_IDX,
+            config: device.config().to_vec(),
+            ram,
+            signals: Arc::new(Signals {
+                doorbell: EventFd::new(libc::EFD_CLOEXEC)?,
+                irq,
+                status: AtomicU32::new(0),
+            }),
+            registers: Mutex::new(Registers {
+                place: Place::Here(device),
+                queue,
+                status: 0,
+                device_features_select: 0,
+                driver_features_select: 0,
+                driver_features: 0,
+                queue_select: 0,
+            }),
+        })
+    }
+
+    /// The descriptor that a notification signals, to be connected to the register at [`NOTIFY_OFFSET`].
+    pub fn doorbell(&self) -> &EventFd {
+        &self.signals.doorbell
+    }
+
+    /// Stops the worker, so that the device's files are closed when the transport is dropped.
+    pub fn shut_down(&self) {
+        self.registers.lock().stop_worker();
+    }
+
+    fn read_register(&self, offset: u32) -> u32 {
+        let registers = self.registers.lock();
+        match offset {
+            VIRTIO_MMIO_MAGIC_VALUE => MAGIC,
+            VIRTIO_MMIO_VERSION => VERSION,
+            VIRTIO_MMIO_DEVICE_ID => self.id,
+            VIRTIO_MMIO_VENDOR_ID => VENDOR,
+            VIRTIO_MMIO_DEVICE_FEATURES => match registers.device_features_select {
+                0 => self.features as u32,
+                1 => (self.features >> 32) as u32,
+                _ => 0,
+            },
+            VIRTIO_MMIO_QUEUE_NUM_MAX if registers.queue_select == 0 => u32::from(QUEUE_MAX),
+            VIRTIO_MMIO_QUEUE_READY if registers.queue_select == 0 => u32::from(registers.queue.ready()),
+            VIRTIO_MMIO_INTERRUPT_STATUS => self.signals.status.load(Ordering::SeqCst),
+            VIRTIO_MMIO_STATUS => registers.status,
+            _ => 0,
+        }
+    }
+
+    fn write_register(&self, offset: u32, value: u32) {
+        let mut registers = self.registers.lock();
+        match offset {
+            VIRTIO_MMIO_DEVICE_FEATURES_SEL => registers.device_features_select = value,
+            VIRTIO_MMIO_DRIVER_FEATURES_SEL => registers.driver_features_select = value,
+            VIRTIO_MMIO_DRIVER_FEATURES => registers.set_driver_features(value),
+            VIRTIO_MMIO_QUEUE_SEL => registers.queue_select = value,
+            VIRTIO_MMIO_QUEUE_NOTIFY if value == 0 => {
+                // A full counter means that the worker is about to look anyway.
+                let _ = self.signals.doorbell.write(1);
+            }
+            VIRTIO_MMIO_INTERRUPT_ACK => {
+                self.signals.status.fetch_and(!value, Ordering::SeqCst);
+            }
+            VIRTIO_MMIO_STATUS => self.set_status(&mut registers, value),
+            _ => registers.set_queue(offset, value),
+        }
+    }
+
+    fn set_status(&self, registers: &mut Registers, value: u32) {
+        if value == 0 {
+            registers.reset();
+            self.signals.status.store(0, Ordering::SeqCst);
+            return;
+        }
+        let mut value = value | registers.status;
+        let newly = |bit: u32| value & bit != 0 && registers.status & bit == 0;
+        if newly(VIRTIO_CONFIG_S_FEATURES_OK) && !self.acceptable(registers.driver_features) {
+            value &= !VIRTIO_CONFIG_S_FEATURES_OK;
+        }
+        let starts =
+            value & VIRTIO_CONFIG_S_DRIVER_OK != 0 && registers.status & VIRTIO_CONFIG_S_DRIVER_OK == 0;
+        registers.status = value;
+        if starts && !self.start(registers) {
+            registers.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+        }
+    }
+
+    fn acceptable(&self, accepted: u64) -> bool {
+        accepted & !self.features == 0 && accepted & 1 << VIRTIO_F_VERSION_1 != 0
+    }
+
+    fn start(&self, registers: &mut Registers) -> bool {
+        if registers.status & VIRTIO_CONFIG_S_FEATURES_OK == 0 || !registers.queue.is_valid(self.ram.mmap()) {
+            return false;
+        }
+        let Place::Here(device) = std::mem::replace(&mut registers.place, Place::Lost) else { return false };
+        let fresh = Queue::new(QUEUE_MAX).expect("the largest size is a power of two");
+        let mut queue = std::mem::replace(&mut registers.queue, fresh);
+        registers.queue.set_ready(true);
+        queue.set_event_idx(registers.driver_features & 1 << VIRTIO_RING_F_EVENT_IDX != 0);
+        match Worker::start(device, queue, self.ram.clone(), self.signals.clone()) {
+            Ok(worker) => {
+                registers.place = Place::Serving(worker);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl Registers {
+    fn set_driver_features(&mut self, value: u32) {
+        let shift = match self.driver_features_select {
+            0 => 0,
+            1 => 32,
+            _ => return,
+        };
+        if self.status & VIRTIO_CONFIG_S_FEATURES_OK == 0 {
+            self.driver_features &= !(0xffff_ffff << shift);
+            self.driver_features |= u64::from(value) << shift;
+        }
+    }
+
+    fn set_queue(&mut self, offset: u32, value: u32) {
+        if self.queue_select != 0 || self.status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+            return;
+        }
+        match offset {
+            VIRTIO_MMIO_QUEUE_NUM => self.queue.set_size(u16::try_from(value).unwrap_or(0)),
+            VIRTIO_MMIO_QUEUE_READY => self.queue.set_ready(value == 1),
+            VIRTIO_MMIO_QUEUE_DESC_LOW => self.queue.set_desc_table_address(Some(value), None),
+            VIRTIO_MMIO_QUEUE_DESC_HIGH => self.queue.set_desc_table_address(None, Some(value)),
+            VIRTIO_MMIO_QUEUE_AVAIL_LOW => self.queue.set_avail_ring_address(Some(value), None),
+            VIRTIO_MMIO_QUEUE_AVAIL_HIGH => self.queue.set_avail_ring_address(None, Some(value)),
+            VIRTIO_MMIO_QUEUE_USED_LOW => self.queue.set_used_ring_address(Some(value), None),
+            VIRTIO_MMIO_QUEUE_USED_HIGH => self.queue.set_used_ring_address(None, Some(value)),
+            _ => {}
+        }
+    }
+
+    fn stop_worker(&mut self) {
+        self.place = match std::mem::replace(&mut self.place, Place::Lost) {
+            Place::Serving(worker) => worker.stop().map_or(Place::Lost, Place::Here),
+            other => other,
+        };
+    }
+
+    fn reset(&mut self) {
+        self.stop_worker();
+        self.queue.reset();
+        self.status = 0;
+        self.driver_features = 0;
+        self.device_features_select = 0;
+        self.driver_features_select = 0;
+        self.queue_select = 0;
+    }
+}
+
+impl BusDevice for MmioTransport {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        let offset = offset as u32;
+        if let Some(at) = offset.checked_sub(VIRTIO_MMIO_CONFIG) {
+            let rest = self.config.get(at as usize..).unwrap_or(&[]);
+            data.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        } else if let Ok(register) = <&mut [u8; 4]>::try_from(data) {
+            *register = self.read_register(offset).to_le_bytes();
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) {
+        if let Ok(register) = <[u8; 4]>::try_from(data)
+            && offset < u64::from(VIRTIO_MMIO_CONFIG)
+        {
+            self.write_register(offset as u32, u32::from_le_bytes(register));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! The thread that serves a device's queue while its driver is active.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
+
+use virtio_bindings::virtio_mmio::VIRTIO_MMIO_INT_VRING;
+use virtio_queue::Queue;
+use vmm_sys_util::eventfd::EventFd;
+
+use super::VirtioDevice;
+use crate::memory::GuestRam;
+
+/// How a worker is woken, and how it tells the guest.
+#[derive(Debug)]
+pub(super) struct Signals {
+    /// The driver's notifications.
+    pub(super) doorbell: EventFd,
+    /// The device's interrupt.
+    pub(super) irq: EventFd,
+    /// The interrupt status register.
+    pub(super) status: AtomicU32,
+}
+
+/// A running worker.
+pub(super) struct Worker {
+    stop: Arc<AtomicBool>,
+    signals: Arc<Signals>,
+    thread: JoinHandle<Box<dyn VirtioDevice>>,
+}
+
+impl Worker {
+    /// Starts serving `queue`.
+    ///
+    /// # Errors
+    /// When the host has no thread left; the device is lost with it.
+    pub(super) fn start(
+        mut device: Box<dyn VirtioDevice>,
+        mut queue: Queue,
+        ram: GuestRam,
+        signals: Arc<Signals>,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, wake) = (stop.clone(), signals.clone());
+        let serve = move || {
+            while !stopped.load(Ordering::Acquire) {
+                if device.serve(ram.mmap(), &mut queue) {
+                    wake.status.fetch_or(VIRTIO_MMIO_INT_VRING, Ordering::SeqCst);
+                    // The counter of an interrupt line is drained by KVM and cannot overflow.
+                    let _ = wake.irq.write(1);
+                }
+                // An interrupted wait only looks once more.
+                let _ = wake.doorbell.read();
+            }
+            device
+        };
+        let thread = std::thread::Builder::new().name("virtio".into()).spawn(serve)?;
+        Ok(Self { stop, signals, thread })
+    }
+
+    /// Stops serving after the requests at hand and gives the device back, unless its thread died.
+    pub(super) fn stop(self) -> Option<Box<dyn VirtioDevice>> {
+        self.stop.store(true, Ordering::Release);
+        let _ = self.signals.doorbell.write(1);
+        self.thread.join().ok()
+    }
+}

@@ -1,0 +1,180 @@
+//! Builds a guest's machine: memory, VM, devices, vCPUs, kernel.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use thiserror::Error;
+use vmm_sys_util::eventfd::EventFd;
+
+use super::run::Event;
+use super::spec::{GuestSpec, TmemService};
+use crate::arch::acpi::AcpiConfig;
+use crate::arch::cpuid::{CpuidConfig, guest_leaves};
+use crate::arch::layout;
+use crate::devices::bus::Bus;
+use crate::devices::console::Console;
+use crate::devices::power::{KeyboardController, PowerRegisters};
+use crate::devices::serial::SerialPort;
+use crate::devices::virtio::block::{Block, DiskCounters, DiskError};
+use crate::devices::virtio::mmio::{MmioTransport, NOTIFY_OFFSET};
+use crate::kvm::{IrqLines, Kicker, KvmError, System, SystemError, Transport, Vcpu, Vm, VmConfig};
+use crate::loader::{LoadError, load_linux};
+use crate::memory::GuestRam;
+
+/// Why a guest could not be started.
+#[derive(Debug, Error)]
+pub enum GuestError {
+    /// This machine cannot run Linux guests.
+    #[error(transparent)]
+    System(#[from] SystemError),
+    /// Something about its kernel, ramdisk or command line.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Something about a disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// KVM refused.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// The host is out of descriptors or threads.
+    #[error("the host cannot provide {what}: {source}; raise its limits (ulimit -n, ulimit -u)")]
+    Host {
+        /// What is missing.
+        what: &'static str,
+        /// The host's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// An impossible number of vCPUs.
+    #[error("{asked} vCPUs: a guest may have 1 to {most}")]
+    Vcpus {
+        /// How many were asked for.
+        asked: u32,
+        /// How many this machine and this program can do.
+        most: u32,
+    },
+    /// An impossible number of disks.
+    #[error("{asked} disks: a guest may have at most {most}", most = layout::MAX_VIRTIO_DEVICES)]
+    Disks {
+        /// How many were asked for.
+        asked: usize,
+    },
+}
+
+impl GuestError {
+    pub(super) fn host(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Host { what, source }
+    }
+}
+
+/// One disk as the guest's owner sees it.
+pub(super) struct Disk {
+    pub(super) transport: Arc<MmioTransport>,
+    pub(super) counters: Arc<DiskCounters>,
+}
+
+/// A guest ready to run.
+pub(super) struct Machine {
+    pub(super) vcpus: Vec<(Vcpu, Kicker)>,
+    pub(super) ports: Bus,
+    pub(super) mmio: Bus,
+    pub(super) serial: Arc<SerialPort<Console>>,
+    pub(super) disks: Vec<Disk>,
+}
+
+/// Assembles the machine that `spec` describes over `ram`; power events go to `events`.
+pub(super) fn assemble(
+    system: &System,
+    spec: &GuestSpec,
+    ram: &GuestRam,
+    tmem: Option<&TmemService>,
+    console: &Console,
+    events: &Sender<Event>,
+) -> Result<Machine, GuestError> {
+    system.require_linux()?;
+    let most = layout::MAX_VCPUS.min(u32::try_from(system.capabilities().max_vcpus).unwrap_or(u32::MAX));
+    if spec.vcpus == 0 || spec.vcpus > most {
+        return Err(GuestError::Vcpus { asked: spec.vcpus, most });
+    }
+    if spec.disks.len() > layout::MAX_VIRTIO_DEVICES {
+        return Err(GuestError::Disks { asked: spec.disks.len() });
+    }
+    let acpi = AcpiConfig { vcpus: spec.vcpus, virtio_devices: spec.disks.len() };
+    let entry = load_linux(ram, &spec.memory, &spec.image, &acpi)?;
+    let config = VmConfig { irqchip: true, transport: tmem.map(|t| t.transport) };
+    let vm = Vm::new(system, ram.clone(), config)?;
+    let irqs = vm.irq_lines();
+
+    let mut ports = Bus::default();
+    let com1 = event()?;
+    irqs.connect(&com1, layout::COM1_GSI)?;
+    let serial = Arc::new(SerialPort::new(com1, console.clone()));
+    ports.insert(port_range(layout::COM1_PORTS), serial.clone());
+    let keyboard = KeyboardController::new(events.clone(), Event::Power);
+    ports.insert(port_range(layout::I8042_PORTS), Arc::new(keyboard));
+    let power = PowerRegisters::new(events.clone(), Event::Power);
+    ports.insert(port_range(layout::POWER_PORTS), Arc::new(power));
+
+    let mut mmio = Bus::default();
+    let mut disks = Vec::new();
+    for (index, disk) in spec.disks.iter().enumerate() {
+        let block = Block::open(&disk.path, disk.read_only)?;
+        disks.push(attach(&irqs, &mut mmio, ram, index, block)?);
+    }
+    let vcpus = create_vcpus(system, &vm, spec.vcpus, tmem)?;
+    if let Some((boot, _)) = vcpus.first() {
+        boot.start_linux_at(entry)?;
+    }
+    Ok(Machine { vcpus, ports, mmio, serial, disks })
+}
+
+fn event() -> Result<EventFd, GuestError> {
+    EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK).map_err(GuestError::host("an event descriptor"))
+}
+
+fn port_range(ports: std::ops::Range<u16>) -> std::ops::Range<u64> {
+    u64::from(ports.start)..u64::from(ports.end)
+}
+
+fn attach(
+    irqs: &IrqLines,
+    mmio: &mut Bus,
+    ram: &GuestRam,
+    index: usize,
+    block: Block,
+) -> Result<Disk, GuestError> {
+    let counters = block.counters();
+    let irq = event()?;
+    irqs.connect(&irq, layout::virtio_gsi(index))?;
+    let transport = MmioTransport::new(Box::new(block), ram.clone(), irq)
+        .map_err(GuestError::host("an event descriptor"))?;
+    let addr = layout::virtio_mmio_addr(index);
+    irqs.doorbell(transport.doorbell(), addr + NOTIFY_OFFSET, 0)?;
+    let transport = Arc::new(transport);
+    mmio.insert(addr..addr + layout::VIRTIO_MMIO_SIZE, transport.clone());
+    Ok(Disk { transport, counters })
+}
+
+fn create_vcpus(
+    system: &System,
+    vm: &Vm,
+    count: u32,
+    tmem: Option<&TmemService>,
+) -> Result<Vec<(Vcpu, Kicker)>, GuestError> {
+    let supported = system.supported_cpuid()?;
+    let mut vcpus = Vec::new();
+    for vcpu in 0..count {
+        let config = CpuidConfig {
+            vcpu,
+            vcpus: count,
+            xen_intercept: tmem.is_some_and(|t| t.transport == Transport::Xen),
+            tsc_deadline: system.capabilities().tsc_deadline,
+            tmem: tmem.map(|t| t.discovery),
+        };
+        let pair = vm.create_vcpu(vcpu, &guest_leaves(supported.as_slice(), &config))?;
+        pair.0.init_pc()?;
+        vcpus.push(pair);
+    }
+    Ok(vcpus)
+}

@@ -1,0 +1,231 @@
+//! A running guest: its supervisor thread waits for the one event that ends it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::assemble::{Disk, GuestError, Machine, assemble};
+use super::outcome::{DiskReport, End, ExitCounts, GuestReport};
+use super::spec::{GuestSpec, TmemService};
+use super::vcpu_thread::{self, Shared};
+use crate::devices::console::Console;
+use crate::devices::power::PowerEvent;
+use crate::devices::serial::SerialPort;
+use crate::kvm::{Kicker, System};
+use crate::memory::GuestRam;
+
+/// How long a vCPU may take to answer a request for its registers before it is reported as stuck in the kernel.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a guest's supervisor waits for.
+pub(super) enum Event {
+    Power(PowerEvent),
+    Died { vcpu: u32, why: String },
+    Stop,
+    Snapshot(Sender<Snapshot>),
+}
+
+/// Where one vCPU stands.
+pub(super) struct VcpuState {
+    pub(super) vcpu: u32,
+    pub(super) text: String,
+}
+
+/// Where a guest stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Registers of every vCPU, as text; `None` for one that did not answer.
+    pub vcpus: Vec<Option<String>>,
+}
+
+/// A guest that was started.
+pub struct Guest {
+    name: String,
+    events: Sender<Event>,
+    console: Console,
+    serial: Arc<SerialPort<Console>>,
+    supervisor: JoinHandle<GuestReport>,
+}
+
+impl Guest {
+    /// Assembles and starts a guest. `on_end` is called once, from the guest's own thread, when it has ended.
+    ///
+    /// # Errors
+    /// [`GuestError`], which names the file or request at fault.
+    pub fn start(
+        system: &System,
+        spec: &GuestSpec,
+        ram: &GuestRam,
+        tmem: Option<&TmemService>,
+        console: Console,
+        on_end: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, GuestError> {
+        let (events, received) = channel();
+        let machine = assemble(system, spec, ram, tmem, &console, &events)?;
+        let serial = machine.serial.clone();
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            snapshots: AtomicU32::new(0),
+            snapshot_to: Mutex::new(None),
+            ports: machine.ports.clone(),
+            mmio: machine.mmio.clone(),
+            tmem: tmem.map(|t| t.handler.clone()),
+        });
+        let name = spec.name.clone();
+        let (spec, to_self, output) = (spec.clone(), events.clone(), console.clone());
+        let supervise = move || {
+            let report = Supervisor { shared, events: to_self, cpus: Vec::new() }
+                .run(&spec, machine, &received, &output);
+            on_end();
+            report
+        };
+        let supervisor =
+            std::thread::Builder::new().spawn(supervise).map_err(GuestError::host("a thread for a guest"))?;
+        Ok(Self { name, events, console, serial, supervisor })
+    }
+
+    /// The guest's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The guest's console output.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// The guest's keyboard.
+    pub fn serial(&self) -> Arc<SerialPort<Console>> {
+        self.serial.clone()
+    }
+
+    /// Ends the guest as if its power were cut. It may have ended already.
+    pub fn stop(&self) {
+        let _ = self.events.send(Event::Stop);
+    }
+
+    /// Every vCPU's registers; `None` if the guest has ended.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let (to, from) = channel();
+        self.events.send(Event::Snapshot(to)).ok()?;
+        from.recv().ok()
+    }
+
+    /// Waits for the guest's end.
+    ///
+    /// # Panics
+    /// Never in the shipped program, which aborts where a thread panics.
+    pub fn join(self) -> GuestReport {
+        self.supervisor.join().expect("a panic of the supervisor has ended the process")
+    }
+}
+
+/// A vCPU and the thread that runs it.
+struct Cpu {
+    kicker: Kicker,
+    thread: JoinHandle<ExitCounts>,
+}
+
+struct Supervisor {
+    shared: Arc<Shared>,
+    events: Sender<Event>,
+    cpus: Vec<Cpu>,
+}
+
+impl Supervisor {
+    fn run(
+        mut self,
+        spec: &GuestSpec,
+        machine: Machine,
+        received: &Receiver<Event>,
+        console: &Console,
+    ) -> GuestReport {
+        let Machine { vcpus, disks, .. } = machine;
+        let started = Instant::now();
+        for (vcpu, kicker) in vcpus {
+            let (shared, events) = (self.shared.clone(), self.events.clone());
+            let index = vcpu.index();
+            let thread = std::thread::Builder::new()
+                .name(format!("vcpu{index}"))
+                .spawn(move || vcpu_thread::run(vcpu, &shared, &events));
+            match thread {
+                Ok(thread) => self.cpus.push(Cpu { kicker, thread }),
+                Err(error) => {
+                    let why = format!("the host has no thread for it: {error}");
+                    // This thread holds the receiver.
+                    let _ = self.events.send(Event::Died { vcpu: index, why });
+                    break;
+                }
+            }
+        }
+        let end = self.wait(received);
+        let elapsed = started.elapsed();
+        let exits = self.stop_vcpus();
+        console.finish();
+        GuestReport {
+            name: spec.name.clone(),
+            end,
+            elapsed,
+            exits,
+            disks: spec.disks.iter().zip(&disks).map(|(spec, disk)| close(spec, disk)).collect(),
+            console_tail: console.tail(),
+        }
+    }
+
+    fn wait(&mut self, received: &Receiver<Event>) -> End {
+        loop {
+            // This thread holds a sender too, so the channel stays open.
+            match received.recv() {
+                Ok(Event::Power(PowerEvent::PowerOff)) => return End::PowerOff,
+                Ok(Event::Power(PowerEvent::Reset)) => return End::Reset,
+                Ok(Event::Died { vcpu, why }) => return End::Died { vcpu, why },
+                Ok(Event::Stop) | Err(_) => return End::Stopped,
+                Ok(Event::Snapshot(to)) => {
+                    // Whoever asked may have given up.
+                    let _ = to.send(self.snapshot());
+                }
+            }
+        }
+    }
+
+    fn kick_all(&mut self) {
+        for cpu in &mut self.cpus {
+            cpu.kicker.kick(&cpu.thread);
+        }
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let (to, from) = channel();
+        *self.shared.snapshot_to.lock() = Some(to);
+        self.shared.snapshots.fetch_add(1, Ordering::Release);
+        self.kick_all();
+        let mut vcpus = vec![None; self.cpus.len()];
+        let deadline = Instant::now() + SNAPSHOT_PATIENCE;
+        while vcpus.iter().any(Option::is_none) {
+            let Ok(state) = from.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
+                break;
+            };
+            if let Some(slot) = vcpus.get_mut(state.vcpu as usize) {
+                *slot = Some(state.text);
+            }
+        }
+        *self.shared.snapshot_to.lock() = None;
+        Snapshot { vcpus }
+    }
+
+    fn stop_vcpus(&mut self) -> ExitCounts {
+        self.shared.stop.store(true, Ordering::Release);
+        self.kick_all();
+        let counts = self.cpus.drain(..).filter_map(|cpu| cpu.thread.join().ok());
+        counts.fold(ExitCounts::default(), ExitCounts::plus)
+    }
+}
+
+fn close(spec: &super::DiskSpec, disk: &Disk) -> DiskReport {
+    disk.transport.shut_down();
+    DiskReport::new(spec.path.display().to_string(), spec.read_only, &disk.counters)
+}

@@ -1,0 +1,10 @@
+//! One `tmem run`: guests started at their times, watched, stopped on request, and reported.
+
+mod report;
+mod signals;
+mod supervise;
+mod tmem;
+mod watch;
+
+pub use report::{EndKind, Entry, SessionReport, TmemReport};
+pub use supervise::{Options, SessionError, run};

@@ -1,0 +1,175 @@
+//! The report of a session: JSON for programs, lines for people, one exit status.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::guest::{DiskReport, End, ExitCounts};
+
+/// How a guest ended, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndKind {
+    /// It powered itself off.
+    PowerOff,
+    /// It reset itself: a reboot, or a panic with `panic=-1`.
+    Reset,
+    /// It was stopped from outside.
+    Stopped,
+    /// It could not go on.
+    Died,
+    /// It was never started.
+    NotStarted,
+}
+
+impl From<&End> for EndKind {
+    fn from(end: &End) -> Self {
+        match end {
+            End::PowerOff => Self::PowerOff,
+            End::Reset => Self::Reset,
+            End::Stopped => Self::Stopped,
+            End::Died { .. } => Self::Died,
+        }
+    }
+}
+
+/// What a guest did in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TmemReport {
+    /// Puts, writes and exchanges that stored a page.
+    pub puts: u64,
+    /// Puts, writes and exchanges that were refused.
+    pub puts_refused: u64,
+    /// Gets, reads and exchanges that looked for a page.
+    pub gets: u64,
+    /// Of those, the ones that found it.
+    pub hits: u64,
+    /// Pages removed by flushes.
+    pub flushed_pages: u64,
+    /// Ephemeral pages of this guest that were evicted.
+    pub evicted: u64,
+    /// Bytes held at its end, metadata included.
+    pub bytes: u64,
+    /// Of those, bytes of metadata.
+    pub metadata_bytes: u64,
+    /// Pages held in persistent pools at its end.
+    pub persistent_pages: u64,
+    /// Pages held in ephemeral and shared pools at its end.
+    pub ephemeral_pages: u64,
+}
+
+/// One guest's part of the report.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// How it ended.
+    pub end: EndKind,
+    /// Why, where there is more to say: the failure with registers, or the reason it did not start.
+    pub reason: Option<String>,
+    /// From its first instruction to its end.
+    pub elapsed_seconds: f64,
+    /// RAM in bytes.
+    pub memory_bytes: u64,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// `xen`, `port`, or nothing for a guest without tmem.
+    pub transport: Option<&'static str>,
+    /// Exits to user space by kind, all vCPUs together.
+    pub exits: ExitCounts,
+    /// Disks in order.
+    pub disks: Vec<DiskReport>,
+    /// Nothing for a guest without tmem.
+    pub tmem: Option<TmemReport>,
+}
+
+/// What a session did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SessionReport {
+    /// Bytes that the store may hold.
+    pub store_bytes: u64,
+    /// Guests in the order of the configuration.
+    pub guests: Vec<Entry>,
+}
+
+impl SessionReport {
+    /// 0 when all guests powered off; else that of the worst guest: 3 reset, 4 died or not started, 130 stopped.
+    pub fn exit_status(&self) -> u8 {
+        let status = |entry: &Entry| match entry.end {
+            EndKind::PowerOff => 0,
+            EndKind::Reset => 3,
+            EndKind::Died | EndKind::NotStarted => 4,
+            EndKind::Stopped => 130,
+        };
+        self.guests.iter().map(status).max().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = match self.end {
+            EndKind::PowerOff => "powered off",
+            EndKind::Reset => "reset itself",
+            EndKind::Stopped => "was stopped",
+            EndKind::Died => "died",
+            EndKind::NotStarted => {
+                return write!(f, "{}: not started: {}", self.name, self.reason.as_deref().unwrap_or(""));
+            }
+        };
+        write!(f, "{}: {end} after {:.2} s", self.name, self.elapsed_seconds)?;
+        if let Some(tmem) = &self.tmem {
+            write!(f, ", {} puts, {} gets, {} refused", tmem.puts, tmem.gets, tmem.puts_refused)?;
+        }
+        for (index, disk) in self.disks.iter().enumerate() {
+            write!(
+                f,
+                ", disk {index}: {} sectors read, {} written",
+                disk.sectors_read, disk.sectors_written
+            )?;
+        }
+        match &self.reason {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(end: EndKind) -> Entry {
+        Entry {
+            name: "a".into(),
+            end,
+            reason: None,
+            elapsed_seconds: 1.5,
+            memory_bytes: 64 << 20,
+            vcpus: 1,
+            transport: Some("xen"),
+            exits: ExitCounts::default(),
+            disks: vec![],
+            tmem: None,
+        }
+    }
+
+    #[test]
+    fn status_when_all_powered_off_is_zero_else_the_worst() {
+        let status = |ends: &[EndKind]| {
+            SessionReport { store_bytes: 0, guests: ends.iter().map(|e| entry(*e)).collect() }.exit_status()
+        };
+        assert_eq!(status(&[EndKind::PowerOff, EndKind::PowerOff]), 0);
+        assert_eq!(status(&[EndKind::PowerOff, EndKind::Reset]), 3);
+        assert_eq!(status(&[EndKind::Died, EndKind::Reset]), 4);
+        assert_eq!(status(&[EndKind::NotStarted]), 4);
+        assert_eq!(status(&[EndKind::Stopped, EndKind::PowerOff]), 130);
+    }
+
+    #[test]
+    fn json_when_written_has_the_names_that_readers_use() {
+        let json = serde_json::to_value(entry(EndKind::PowerOff)).unwrap();
+        assert_eq!(json["end"], "power-off");
+        assert_eq!(json["exits"]["hypercall"], 0);
+        assert_eq!(json["transport"], "xen");
+    }
+}
