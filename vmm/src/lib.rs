@@ -12,6 +12,7 @@
 //! * [`guest`]: one Linux guest, assembled, run and ended.
 //! * [`config`]: what is to be run, from flags or a file.
 //! * [`session`]: guests together: started, watched, stopped, reported.
+//! * [`doctor`]: what this machine can do, found by trying.
 //! * [`cli`]: the program `tmem`.
 
 pub mod arch;
@@ -19,6 +20,7 @@ pub mod bare;
 pub mod cli;
 pub mod config;
 pub mod devices;
+pub mod doctor;
 pub mod guest;
 pub mod kvm;
 pub mod loader;

@@ -48,6 +48,12 @@ pub enum BareError {
         /// What the loader said.
         source: linux_loader::loader::Error,
     },
+    /// The host gives no event descriptor.
+    #[error("cannot make an event descriptor: {0}; raise the limit of open files")]
+    Event(std::io::Error),
+    /// A guest of a few instructions did not get to their end.
+    #[error("a guest of a few instructions died: {0}")]
+    Died(String),
     /// The host gives no more threads.
     #[error("cannot start a thread for a vCPU: {0}; run fewer guests or vCPUs")]
     Thread(std::io::Error),

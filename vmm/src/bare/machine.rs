@@ -45,6 +45,14 @@ impl Privilege {
         }
     }
 
+    /// Who may use the page tables of such code.
+    pub(crate) fn access(self) -> paging::Access {
+        match self {
+            Self::Kernel => paging::Access::Supervisor,
+            Self::User => paging::Access::User,
+        }
+    }
+
     fn level(self) -> u16 {
         match self {
             Self::Kernel => 0,
@@ -108,11 +116,7 @@ impl Machine {
                 tmem: Some(discovery(config.transport, &limits)),
             };
             let (vcpu, kicker) = vm.create_vcpu(index, &guest_leaves(supported.as_slice(), &cpuid))?;
-            let state = CpuState {
-                regs: registers(entry, index, config.privilege),
-                sregs: system_registers(vcpu.sregs()?, config.privilege),
-            };
-            vcpu.set_state(&state)?;
+            vcpu.set_state(&start_state(vcpu.sregs()?, entry, index, config.privilege))?;
             vcpus.push((vcpu, kicker));
         }
         let name = config.client.name.clone();
@@ -130,11 +134,8 @@ impl Machine {
 /// Writes page tables, boot information and payload into RAM; returns the payload's entry.
 fn load(ram: &GuestRam, config: &MachineConfig, ram_bytes: u64) -> Result<u64, BareError> {
     let bytes = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
-    let access = match config.privilege {
-        Privilege::Kernel => paging::Access::Supervisor,
-        Privilege::User => paging::Access::User,
-    };
-    ram.write(&bytes(&paging::identity_4gib(layout::PAGE_TABLES, access)), layout::PAGE_TABLES)?;
+    let tables = paging::identity_4gib(layout::PAGE_TABLES, config.privilege.access());
+    ram.write(&bytes(&tables), layout::PAGE_TABLES)?;
     let info = BootInfo {
         vcpus: config.vcpus,
         ram_bytes,
@@ -151,6 +152,11 @@ fn load(ram: &GuestRam, config: &MachineConfig, ram_bytes: u64) -> Result<u64, B
     let loaded = Elf::load(ram.mmap(), None, &mut image, None)
         .map_err(|source| BareError::Image { payload: config.payload, source })?;
     Ok(loaded.kernel_load.0)
+}
+
+/// The state in which a vCPU starts at `entry`; `sregs` is what KVM has made.
+pub(crate) fn start_state(sregs: kvm_sregs, entry: u64, vcpu: u32, privilege: Privilege) -> CpuState {
+    CpuState { regs: registers(entry, vcpu, privilege), sregs: system_registers(sregs, privilege) }
 }
 
 fn registers(entry: u64, vcpu: u32, privilege: Privilege) -> kvm_regs {

@@ -18,6 +18,7 @@ pub use bench::{BatchReport, BenchConfig, BenchReport, bench};
 pub use control::CaseResult;
 pub use error::BareError;
 pub use histogram::Durations;
+pub(crate) use machine::start_state;
 pub use machine::{Machine, MachineConfig, Privilege};
 pub use payload::Payload;
 pub use run::{Ending, Measured, Outcome, Plan, Until, run};

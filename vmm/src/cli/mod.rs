@@ -2,6 +2,7 @@
 
 mod bare_options;
 mod bench;
+mod doctor;
 mod run;
 mod selftest;
 
@@ -22,6 +23,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Selftest(selftest::SelftestArgs),
     Bench(bench::BenchArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Reads the command line, does what it says, and returns the exit status.
@@ -30,5 +32,6 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }
