@@ -106,6 +106,14 @@ impl Guest {
     }
 }
 
+/// A page that no codec can make smaller; each number has its own.
+fn incompressible(number: u64) -> Page {
+    let mut page = [0; PAGE_SIZE];
+    let mut random = tmem_bare::random::Random::new(number);
+    page.as_chunks_mut::<8>().0.iter_mut().for_each(|bytes| *bytes = random.draw().to_le_bytes());
+    page
+}
+
 fn key(index: u32) -> Key {
     Key { object: ObjectId([7, 8, 9]), index }
 }

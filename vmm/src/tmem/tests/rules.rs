@@ -59,18 +59,9 @@ fn frozen_client_refuses_puts_and_drops_the_old_page_while_gets_and_flushes_work
 fn client_at_its_cap_is_refused_and_the_old_page_is_gone() {
     let guest = Guest::of(&store(), ClientConfig { cap_bytes: 4 << 20, ..client_config() }, RAM);
     let pool = guest.pool(PoolFlags::Persistent);
-    // Content that no codec can shrink below the cap.
     let mut last = 0;
-    let mut word = 0x9e37_79b9_7f4a_7c15_u64;
     for index in 0..2000 {
-        let mut page = [0; PAGE_SIZE];
-        for bytes in page.as_chunks_mut::<8>().0 {
-            word ^= word << 13;
-            word ^= word >> 7;
-            word ^= word << 17;
-            *bytes = word.to_le_bytes();
-        }
-        guest.write(OUT, &page);
+        guest.write(OUT, &incompressible(u64::from(index)));
         last = guest.op(Request::Put { pool, key: key(index), page: OUT });
         if last != 0 {
             assert_eq!(guest.get(pool, index), MISS);
