@@ -75,7 +75,7 @@ pub(crate) struct Home {
 
 /// Creates, reads and frees stored pages.
 pub(crate) trait PageStore: Send + Sync {
-    /// Stores a page, quickly. Called with no lock held.
+    /// Stores a page, quickly. Called with no lock held, but by a modification that lost too many races.
     fn create(&self, page: &Page) -> Result<Stored, NoRoom>;
 
     /// Stores a page in compressed form, or tells that it is not worth it (`None`). Called with no lock held.

@@ -5,14 +5,14 @@ use super::control::{ClientState, Word};
 use super::shard::{Gone, Kind, Shard};
 use super::site::{Both, Site, home_key};
 use crate::error::OpError;
-use crate::index::{Entry, NIL, SPAN};
+use crate::index::{Entry, Header, NIL, SPAN};
 use crate::key::{Key, PoolId};
 use crate::page::Page;
 use crate::pages::{NoRoom, Stored};
 use crate::sync::atomic::Ordering;
 
 /// Times that a put makes room before it is refused. Each time evicts a page, so a put's work is bounded.
-const TRIES: u32 = 8;
+pub(super) const TRIES: u32 = 8;
 /// Passes of the background compressor that a fresh page survives.
 pub(super) const YOUNG: u32 = 1;
 
@@ -39,17 +39,17 @@ pub(super) enum Linked {
     Changed(Stored),
 }
 
-/// What is to be linked, and how.
-struct Order<'a> {
-    client: &'a ClientState,
-    word: Word,
-    site: Site,
-    slot: u32,
-    expect: Expect,
+/// Where a page is to be linked, for whom, and how.
+pub(super) struct Order<'a> {
+    pub(super) client: &'a ClientState,
+    pub(super) word: Word,
+    pub(super) site: Site,
+    pub(super) slot: u32,
+    pub(super) expect: Expect,
     /// Refuse instead of asking for room.
-    last: bool,
+    pub(super) last: bool,
     /// A refusal drops the page that is there.
-    drop_old: bool,
+    pub(super) drop_old: bool,
 }
 
 impl Store {
@@ -60,17 +60,29 @@ impl Store {
         key: &Key,
         page: &Page,
     ) -> Result<(), OpError> {
-        let word = client.word(pool.get())?;
-        let site = self.site(word, key.object, key.index);
+        let mut order = self.order(client, pool, key)?;
         let Ok(stored) = self.create(client, page) else {
-            return Err(self.refuse(client, word, &site, key.index % SPAN, OpError::NoMemory, true));
+            return Err(self.refuse(&order, OpError::NoMemory));
         };
-        match self.link(client, word, &site, key.index % SPAN, stored, Expect::Any, true) {
+        match self.link(&mut order, stored) {
             Linked::Done(_) => Ok(()),
             Linked::Refused(why, ..) => Err(why),
             // Any page is expected, and the last try is never full.
             Linked::Full(_) | Linked::Changed(_) => Err(OpError::NoMemory),
         }
+    }
+
+    /// An order to put a page under a key, whatever is there.
+    pub(super) fn order<'a>(
+        &self,
+        client: &'a ClientState,
+        pool: PoolId,
+        key: &Key,
+    ) -> Result<Order<'a>, OpError> {
+        let word = client.word(pool.get())?;
+        let site = self.site(word, key.object, key.index);
+        let slot = key.index % SPAN;
+        Ok(Order { client, word, site, slot, expect: Expect::Any, last: false, drop_old: true })
     }
 
     /// Creates a page, making room in a full store if need be.
@@ -85,31 +97,21 @@ impl Store {
     }
 
     /// Links a page, making room under the client's cap if need be. Frees what is to be freed.
-    #[expect(clippy::too_many_arguments, reason = "a key's place, a page and what to do with them")]
-    pub(super) fn link(
-        &self,
-        client: &ClientState,
-        word: Word,
-        site: &Site,
-        slot: u32,
-        mut stored: Stored,
-        expect: Expect,
-        drop_old: bool,
-    ) -> Linked {
-        let mut order = Order { client, word, site: *site, slot, expect, last: false, drop_old };
+    pub(super) fn link(&self, order: &mut Order<'_>, mut stored: Stored) -> Linked {
         for tries in 0..=TRIES {
-            match self.link_once(&order, stored) {
+            match self.link_once(order, stored) {
                 Linked::Full(back) => {
                     stored = back;
-                    order.last = tries + 1 == TRIES || !self.make_allowance(client);
+                    order.last = tries + 1 == TRIES || !self.make_allowance(order.client);
                 }
-                ended => return self.freed(site, ended),
+                ended => return self.freed(order, ended),
             }
         }
         unreachable!("the last try is not full")
     }
 
-    fn freed(&self, site: &Site, linked: Linked) -> Linked {
+    /// Frees what linking left; called with no lock held.
+    pub(super) fn freed(&self, order: &Order<'_>, linked: Linked) -> Linked {
         match linked {
             Linked::Done(Some(old)) => {
                 self.pages.free(old);
@@ -120,31 +122,24 @@ impl Store {
                 self.pages.free(new);
                 old.into_iter().for_each(|old| self.pages.free(old));
                 // Its chunk may have been made for this page, or lost its last one.
-                self.reap(site);
+                self.reap(&order.site);
                 Linked::Refused(why, none, None)
             }
             other => other,
         }
     }
 
-    /// Refuses a put: drops the page under the key and counts.
-    pub(super) fn refuse(
-        &self,
-        client: &ClientState,
-        word: Word,
-        site: &Site,
-        slot: u32,
-        why: OpError,
-        drop_old: bool,
-    ) -> OpError {
-        let mut shard = self.shard(site.shard).lock();
-        if shard.check(word.0, word.attach(), client.slot).is_none() {
+    /// Refuses a put: counts, and drops the page under the key if the order says so.
+    pub(super) fn refuse(&self, order: &Order<'_>, why: OpError) -> OpError {
+        let client = order.client.slot;
+        let mut shard = self.shard(order.site.shard).lock();
+        if shard.check(order.word.0, order.word.attach(), client).is_none() {
             return OpError::NoSuchPool;
         }
-        shard.client(client.slot).counters.puts_refused += 1;
+        shard.client(client).counters.puts_refused += 1;
         drop(shard);
-        if drop_old {
-            self.drop_page(client, word, site, slot);
+        if order.drop_old {
+            self.drop_page(order.client, order.word, &order.site, order.slot);
         }
         why
     }
@@ -156,31 +151,31 @@ impl Store {
             return self.link_in(order, &mut shard, chunk, stored);
         }
         // A new chunk. Chunk 0 needs one lock, the others also that of chunk 0, which knows of them all.
-        if order.expect != Expect::Any && order.expect != Expect::Absent {
-            return Linked::Changed(stored);
-        }
-        if site.key.number == 0 {
-            return match self.admit(order, &mut shard) {
-                Ok(kind) => {
-                    match shard.create_chunk(&*self.books, site.hash, (site.key, kind), order.client.slot) {
-                        Some(chunk) => self.link_in(order, &mut shard, chunk, stored),
-                        None => self.no_room(order, &mut shard, stored, None),
-                    }
-                }
-                Err(why) => Linked::Refused(why, stored, None),
-            };
-        }
         drop(shard);
-        let mut both = self.lock_both(site);
+        self.link_both(order, &mut self.lock_both(site), stored)
+    }
+
+    /// Links the page under the locks of its chunk, which is created if need be.
+    pub(super) fn link_both(&self, order: &Order<'_>, both: &mut Both<'_>, stored: Stored) -> Linked {
+        let site = &order.site;
         if let Some(chunk) = both.far.index.find(site.hash, &site.key) {
             return self.link_in(order, &mut both.far, chunk, stored);
         }
-        match self.admit(order, &mut both.far) {
-            Ok(kind) => match self.create_far(order, &mut both, kind) {
-                Some(chunk) => self.link_in(order, &mut both.far, chunk, stored),
-                None => self.no_room(order, &mut both.far, stored, None),
-            },
-            Err(why) => Linked::Refused(why, stored, None),
+        if let Expect::Version(_) = order.expect {
+            return Linked::Changed(stored);
+        }
+        let kind = match self.admit(order, &mut both.far) {
+            Ok(kind) => kind,
+            Err(why) => return Linked::Refused(why, stored, None),
+        };
+        let made = if site.key.number == 0 {
+            both.far.create_chunk(&*self.books, site.hash, (site.key, kind), order.client.slot)
+        } else {
+            self.create_far(order, both, kind)
+        };
+        match made {
+            Some(chunk) => self.link_in(order, &mut both.far, chunk, stored),
+            None => self.no_room(order, &mut both.far, stored, None),
         }
     }
 
@@ -242,43 +237,15 @@ impl Store {
         }
         let mut entry = Entry::new(&stored, client);
         entry.set_age(YOUNG);
-        if let Some(old) = old
-            && old.owner() == client
-        {
-            // In place: only the difference in size is charged.
-            let (more, less) = (stored.bytes(), old.stored().bytes());
-            let local = shard.client(client);
-            if more > less && !local.charge(ledger, more - less) {
-                return self.no_room(order, shard, stored, Some(chunk));
-            }
-            if less > more {
-                local.refund(ledger, less - more);
-            }
-            local.counters.puts += 1;
-            shard.count(&old, -1);
-            shard.count(&entry, 1);
-            if kind != Kind::Persistent {
-                self.requeue(shard, client, chunk * SPAN + slot, |shard| {
-                    shard.index.replace(chunk, &mut header, slot, entry);
-                });
-            } else {
-                shard.index.replace(chunk, &mut header, slot, entry);
-            }
-            return Linked::Done(Some(old.stored()));
-        }
-        let mut gone = None;
-        if old.is_some() {
-            // Another member's page in a shared pool: it is ephemeral, and may go before ours is sure to fit.
-            gone = shard.unlink(ledger, chunk, &mut header, slot, kind, Gone::Dropped);
+        if let Some(old) = old {
+            return self.replace_in(order, shard, (chunk, header, kind), stored, old);
         }
         let cost = shard.page_cost(&header, kind);
         if !shard.client(client).charge(ledger, cost + stored.bytes()) {
-            gone.into_iter().for_each(|old| self.pages.free(old));
             return self.no_room(order, shard, stored, Some(chunk));
         }
         if shard.index.insert(chunk, &mut header, slot, entry, || ledger.block()).is_err() {
             shard.client(client).refund(ledger, cost + stored.bytes());
-            gone.into_iter().for_each(|old| self.pages.free(old));
             return self.no_room(order, shard, stored, Some(chunk));
         }
         shard.count(&entry, 1);
@@ -289,24 +256,64 @@ impl Store {
             local.persistent += 1;
         } else {
             local.ephemeral += 1;
-            if let Some(local) = shard.clients.get_mut(usize::from(client)).and_then(Option::as_mut) {
-                local.queue.insert(&mut shard.index, chunk * SPAN + slot);
-            }
-            if !order.client.ephemeral.load(Ordering::Relaxed) {
-                order.client.ephemeral.store(true, Ordering::Relaxed);
-            }
+            self.enqueue(order.client, shard, chunk * SPAN + slot);
         }
-        Linked::Done(gone)
+        Linked::Done(None)
     }
 
-    /// A page's content changed: for its policy it went and came.
-    fn requeue(&self, shard: &mut Shard, client: u16, token: u32, change: impl FnOnce(&mut Shard)) {
-        if let Some(local) = shard.clients.get_mut(usize::from(client)).and_then(Option::as_mut) {
-            local.queue.remove(&mut shard.index, token, false);
+    /// Puts the page in the place of another, which may be another member's in a shared pool.
+    fn replace_in(
+        &self,
+        order: &Order<'_>,
+        shard: &mut Shard,
+        (chunk, mut header, kind): (u32, Header, Kind),
+        stored: Stored,
+        old: Entry,
+    ) -> Linked {
+        let ledger = &*self.books;
+        let (client, owner) = (order.client.slot, old.owner());
+        // From one page of a client to its next only the difference in size is charged; from one member's to another's
+        // what the page costs in the index changes hands as well.
+        let passes = if owner == client { 0 } else { shard.page_cost(&header, kind) };
+        let (more, less) = (stored.bytes() + passes, old.stored().bytes() + passes);
+        let (charge, refund) = if owner == client {
+            (more.saturating_sub(less), less.saturating_sub(more))
+        } else {
+            (more, less)
+        };
+        if !shard.client(client).charge(ledger, charge) {
+            return self.no_room(order, shard, stored, Some(chunk));
         }
-        change(shard);
-        if let Some(local) = shard.clients.get_mut(usize::from(client)).and_then(Option::as_mut) {
-            local.queue.insert(&mut shard.index, token);
+        let token = chunk * SPAN + order.slot;
+        if kind != Kind::Persistent {
+            shard.with_queue(owner, |queue, index| queue.remove(index, token, false));
+        }
+        let leaver = shard.client(owner);
+        leaver.refund(ledger, refund);
+        if owner != client {
+            leaver.metadata -= passes;
+            leaver.ephemeral -= 1;
+            let comer = shard.client(client);
+            comer.metadata += passes;
+            comer.ephemeral += 1;
+        }
+        shard.client(client).counters.puts += 1;
+        let mut entry = Entry::new(&stored, client);
+        entry.set_age(YOUNG);
+        shard.count(&old, -1);
+        shard.count(&entry, 1);
+        shard.index.replace(chunk, &mut header, order.slot, entry);
+        if kind != Kind::Persistent {
+            self.enqueue(order.client, shard, token);
+        }
+        Linked::Done(Some(old.stored()))
+    }
+
+    /// Hands an ephemeral page to its client's policy.
+    fn enqueue(&self, client: &ClientState, shard: &mut Shard, token: u32) {
+        shard.with_queue(client.slot, |queue, index| queue.insert(index, token));
+        if !client.ephemeral.load(Ordering::Relaxed) {
+            client.ephemeral.store(true, Ordering::Relaxed);
         }
     }
 

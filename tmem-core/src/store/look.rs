@@ -78,9 +78,7 @@ impl Store {
         if take && kind == Kind::Ephemeral {
             taken = shard.unlink(&*self.books, chunk, &mut header, slot, kind, Gone::Taken);
         } else if kind != Kind::Persistent {
-            if let Some(owner) = shard.clients.get_mut(usize::from(entry.owner())).and_then(Option::as_mut) {
-                owner.queue.hit(&mut shard.index, chunk * SPAN + slot);
-            }
+            shard.with_queue(entry.owner(), |queue, index| queue.hit(index, chunk * SPAN + slot));
         } else if entry.age() < YOUNG {
             entry.set_age(YOUNG);
             shard.index.touch(&header, slot, entry);

@@ -52,6 +52,11 @@ impl Background {
     pub(super) fn add(&self, job: Job) {
         self.jobs.lock().push_back(job);
     }
+
+    /// Takes the next job; it is this thread's to do, or to add again.
+    pub(super) fn take(&self) -> Option<Job> {
+        self.jobs.lock().pop_front()
+    }
 }
 
 /// A raw page that the compressor chose.
@@ -125,7 +130,7 @@ impl Store {
     /// Works off jobs; returns what is left of the budget.
     fn work_off(&self, mut left: u32, progress: &mut Progress) -> u32 {
         while left > 0 {
-            let Some(job) = self.background.jobs.lock().pop_front() else { return left };
+            let Some(job) = self.background.take() else { return left };
             let (released, rest) = self.step(job, left);
             progress.released += released;
             left = left.saturating_sub(released.max(1));
@@ -136,6 +141,7 @@ impl Store {
                     let alone = jobs.is_empty();
                     jobs.push_back(job);
                     if alone {
+                        progress.more = true;
                         return left;
                     }
                 }

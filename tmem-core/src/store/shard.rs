@@ -151,6 +151,13 @@ impl Shard {
         local.expect("a client's slot is kept until nothing is charged to it")
     }
 
+    /// Lets a client's policy work on the index.
+    pub(super) fn with_queue(&mut self, client: u16, work: impl FnOnce(&mut dyn Policy, &mut Index)) {
+        if let Some(local) = self.clients.get_mut(usize::from(client)).and_then(Option::as_mut) {
+            work(&mut *local.queue, &mut self.index);
+        }
+    }
+
     /// Metadata bytes that one more page in the chunk costs its putter.
     pub(super) fn page_cost(&self, header: &Header, kind: Kind) -> u64 {
         match kind {
@@ -185,8 +192,8 @@ impl Shard {
         let entry = self.index.entry(header, slot)?;
         let owner = entry.owner();
         if kind != Kind::Persistent && why != Gone::Evicted {
-            let local = self.clients.get_mut(usize::from(owner)).and_then(Option::as_mut)?;
-            local.queue.remove(&mut self.index, chunk * SPAN + slot, why == Gone::Taken);
+            let token = chunk * SPAN + slot;
+            self.with_queue(owner, |queue, index| queue.remove(index, token, why == Gone::Taken));
         }
         let before = self.index.array_bytes(header);
         self.index.remove(chunk, header, slot, || ledger.block());

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
+use super::maintain::Job;
 use super::*;
 use crate::account::Account;
 use crate::arena::Block;
@@ -39,16 +40,44 @@ struct Faults {
     finish: Fault,
     grant: Fault,
     block: Fault,
+    store: OnceLock<Weak<Store>>,
+    /// What another thread does whenever a page is created and no shard is locked.
+    rival: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    rival_is_at_it: AtomicBool,
+    no_room_under_locks: AtomicBool,
+}
+
+impl Faults {
+    /// Whether no shard is locked. These tests have one thread each.
+    fn unlocked(&self) -> bool {
+        let store = self.store.get().and_then(Weak::upgrade);
+        store.is_none_or(|store| store.shards.iter().all(|shard| shard.try_lock().is_some()))
+    }
+
+    fn let_rival_in(&self) {
+        if let Some(rival) = self.rival.get()
+            && self.unlocked()
+            && !self.rival_is_at_it.swap(true, Ordering::Relaxed)
+        {
+            rival();
+            self.rival_is_at_it.store(false, Ordering::Relaxed);
+        }
+    }
 }
 
 struct FaultyPages(Arc<ArenaPages>, Arc<Faults>);
 
 impl PageStore for FaultyPages {
     fn create(&self, page: &Page) -> Result<Stored, NoRoom> {
+        self.1.let_rival_in();
+        if self.1.no_room_under_locks.load(Ordering::Relaxed) && !self.1.unlocked() {
+            return Err(NoRoom);
+        }
         if self.1.create.strikes() { Err(NoRoom) } else { self.0.create(page) }
     }
 
     fn squeeze(&self, page: &Page, checksum: u32, home: Home) -> Result<Option<Stored>, NoRoom> {
+        assert!(self.1.unlocked(), "a page is compressed under a lock");
         if self.1.squeeze.strikes() { Err(NoRoom) } else { self.0.squeeze(page, checksum, home) }
     }
 
@@ -62,6 +91,7 @@ impl PageStore for FaultyPages {
     }
 
     fn free(&self, stored: Stored) {
+        assert!(self.1.unlocked(), "a page is freed under a lock");
         self.0.free(stored);
     }
 }
@@ -88,6 +118,7 @@ fn faulty() -> (Arc<Store>, Client, PoolId, Arc<Faults>) {
         |books| Box::new(FaultyBooks(books, for_books)),
     );
     let store = store.unwrap();
+    faults.store.set(Arc::downgrade(&store)).unwrap();
     let guest = store.add_client(ClientConfig::default()).unwrap();
     let pool = guest.new_pool(PoolKind::Persistent).unwrap();
     (store, guest, pool, faults)
@@ -232,5 +263,85 @@ fn pools_and_clients_are_refused_without_a_trace() {
     faults.grant.set(0);
     assert_eq!(guest.usage(), before);
     guest.new_pool(PoolKind::Persistent).unwrap();
+    nothing_is_left(&store, &guest);
+}
+
+#[test]
+fn a_modification_that_always_loses_the_race_is_done_all_the_same() {
+    for index in [0, 70] {
+        let (store, guest, pool, faults) = faulty();
+        let key = Key::new(1.into(), index);
+        let other = guest.clone();
+        faults.rival.set(Box::new(move || other.put(pool, &key, &page(7)).unwrap())).ok().unwrap();
+        guest.write(pool, &key, PageRange::new(8, 8).unwrap(), &[0xee; PAGE_SIZE]).unwrap();
+        let mut expected = page(7);
+        expected[8..16].fill(0xee);
+        let mut got = [0; PAGE_SIZE];
+        assert_eq!((guest.get(pool, &key, &mut got), got), (Ok(true), expected));
+        let mut mine = page(2);
+        assert_eq!((guest.xchg(pool, &key, &mut mine), mine), (Ok(true), page(7)));
+        assert_eq!((guest.get(pool, &key, &mut got), got), (Ok(true), page(2)));
+        nothing_is_left(&store, &guest);
+    }
+}
+
+#[test]
+fn a_modification_that_loses_every_race_and_then_finds_no_room_is_refused() {
+    let (store, guest, pool, faults) = faulty();
+    let key = Key::new(1.into(), 70);
+    let other = guest.clone();
+    faults.rival.set(Box::new(move || other.put(pool, &key, &page(7)).unwrap())).ok().unwrap();
+    faults.no_room_under_locks.store(true, Ordering::Relaxed);
+    let mut mine = page(2);
+    assert_eq!((guest.xchg(pool, &key, &mut mine), mine), (Err(OpError::NoMemory), page(2)));
+    let mut got = [0; PAGE_SIZE];
+    assert_eq!((guest.get(pool, &key, &mut got), got), (Ok(true), page(7)), "an exchange keeps the page");
+    assert_eq!(guest.write(pool, &key, PageRange::FULL, &page(2)), Err(OpError::NoMemory));
+    assert_eq!(guest.get(pool, &key, &mut got), Ok(false), "a write drops it");
+    nothing_is_left(&store, &guest);
+}
+
+#[test]
+fn a_member_without_room_drops_anothers_page_by_a_put_and_keeps_it_by_an_exchange() {
+    let (store, guest, _, _) = faulty();
+    let uuid = crate::SharedUuid([3, 4]);
+    let shared = |cap_bytes| ClientConfig { cap_bytes, shared: vec![uuid], ..Default::default() };
+    let rich = store.add_client(shared(u64::MAX)).unwrap();
+    let poor = store.add_client(shared(4096)).unwrap();
+    let (riches, rags) =
+        (rich.new_pool(PoolKind::Shared(uuid)).unwrap(), poor.new_pool(PoolKind::Shared(uuid)).unwrap());
+    let key = Key::new(1.into(), 1);
+    rich.put(riches, &key, &page(1)).unwrap();
+    let mut mine = page(2);
+    assert_eq!((poor.xchg(rags, &key, &mut mine), mine), (Err(OpError::NoMemory), page(2)));
+    let mut got = [0; PAGE_SIZE];
+    assert_eq!((rich.get(riches, &key, &mut got), got), (Ok(true), page(1)));
+    assert_eq!(poor.put(rags, &key, &page(2)), Err(OpError::NoMemory));
+    assert_eq!(rich.get(riches, &key, &mut got), Ok(false));
+    // One word costs its metadata only, which changes hands.
+    rich.put(riches, &key, &page(1)).unwrap();
+    let held = rich.usage();
+    poor.put(rags, &key, &[9; PAGE_SIZE]).unwrap();
+    assert_eq!((poor.usage().ephemeral_pages, rich.usage().ephemeral_pages), (1, 0));
+    assert!(
+        rich.usage().bytes <= held.bytes - PAGE_SIZE as u64
+            && rich.usage().metadata_bytes < held.metadata_bytes
+    );
+    rich.close();
+    poor.close();
+    nothing_is_left(&store, &guest);
+}
+
+#[test]
+fn a_closed_client_that_waits_for_another_threads_work_asks_for_more() {
+    let (store, guest, pool, _) = faulty();
+    guest.put(pool, &Key::new(1.into(), 1), &page(1)).unwrap();
+    guest.close();
+    let drain = store.background.take().unwrap();
+    assert!(matches!(drain, Job::Drain { .. }));
+    assert!(store.maintain(Budget::default()).more, "its slot is not free yet, and somebody has to free it");
+    store.background.add(drain);
+    while store.maintain(Budget::default()).more {}
+    assert!(store.control.lock().clients.iter().all(Option::is_none));
     nothing_is_left(&store, &guest);
 }
