@@ -1,6 +1,8 @@
 //! The terminal as the keyboard of one guest: raw mode while the guest runs, and a way out.
 
-use std::io::{self, IsTerminal, Read};
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal, Read};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use vmm_sys_util::terminal::Terminal;
@@ -60,9 +62,11 @@ impl Drop for RawMode {
 /// Starts a thread that hands keys to `on_key` until input ends or `on_key` says false. The thread is never joined: a
 /// blocked read of standard input ends with the process.
 pub fn listen(on_key: Arc<dyn Fn(Key) -> bool + Send + Sync>) {
+    // Not `stdin().lock()`: the thread would hold that lock while it waits, and leaving raw mode takes it.
+    let Ok(input) = io::stdin().as_fd().try_clone_to_owned() else { return };
     let reader = move || {
         let mut keys = Keys::default();
-        for byte in io::stdin().lock().bytes() {
+        for byte in BufReader::new(File::from(input)).bytes() {
             let Ok(byte) = byte else { return };
             if let Some(key) = keys.next(byte)
                 && !on_key(key)
