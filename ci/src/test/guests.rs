@@ -1,11 +1,18 @@
 //! Steps that run guests, or build what runs in them.
 
+use std::process::Command;
+
 use tmem_images::{KernelId, Series};
 
 use super::report::Ending;
 use super::{Context, bench};
 use crate::command;
 use crate::lab::Job;
+
+/// The arguments of `tmem` that try every case of the ABI.
+const SELFTEST: [&str; 1] = ["selftest"];
+/// The arguments of `tmem` that measure, and compare every page.
+const BENCH: [&str; 3] = ["bench", "hypercall", "--json"];
 
 /// The driver against stock 6.12.
 pub(super) fn driver_6_12(_: &Context, _: &str) -> Ending {
@@ -28,7 +35,7 @@ fn driver(series: Series) -> Ending {
     built().map_or_else(|error| Ending::Failed(error.to_string()), Ending::Passed)
 }
 
-/// Bare guests on this machine's KVM: the selftest's every case, then 4 guests of 4 vCPUs at once.
+/// Bare guests on this machine's KVM: every case of the selftest, then 4 guests of 4 vCPUs at once.
 pub(super) fn bare(_: &Context, name: &str) -> Ending {
     let run = || -> Result<Ending, Box<dyn std::error::Error>> {
         let tmem = crate::build::native_tmem()?;
@@ -36,40 +43,50 @@ pub(super) fn bare(_: &Context, name: &str) -> Ending {
         if !ability.works {
             return Ok(Ending::Skipped(format!("{}; step bare-lab runs them in the lab", ability.why)));
         }
-        let mut command = std::process::Command::new(&tmem);
-        command.args(["bench", "hypercall", "--guests", "4", "--vcpus", "4", "--seconds", "2", "--json"]);
-        let text = command::stdout_of(&mut command)?;
+        let mut text = command::stdout_of(Command::new(&tmem).args(SELFTEST))?;
+        text.push_str(&command::stdout_of(Command::new(&tmem).args(BENCH).args([
+            "--guests",
+            "4",
+            "--vcpus",
+            "4",
+            "--seconds",
+            "2",
+        ]))?);
         std::fs::write(Context::log(name), &text)?;
-        Ok(ending(bench::judge(&text)))
+        Ok(ending(&text))
     };
     run().unwrap_or_else(|error| Ending::Failed(error.to_string()))
 }
 
-/// Bare guests in the lab.
+/// Bare guests in the lab, at the privilege that Linux has and through the hypercall that Linux uses.
 pub(super) fn bare_lab(context: &Context, name: &str) -> Ending {
+    let (selftest, bench) = (SELFTEST.join(" "), BENCH.join(" "));
     let job = Job {
         guests: Vec::new(),
-        ..Job::new("tmem bench hypercall --guests 2 --vcpus 2 --seconds 2 --json")
+        ..Job::new(&format!("tmem {selftest} && tmem {bench} --guests 2 --vcpus 2 --seconds 2"))
     };
-    let run = || -> Result<bench::Bench, String> {
+    let run = || -> Result<String, String> {
         let mut output = Vec::new();
-        let outcome = context.lab()?.run(&job, &mut output).map_err(|error| error.to_string())?;
+        let result = context.lab()?.run(&job, &mut output);
         std::fs::write(Context::log(name), &output).map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&output);
-        if outcome.status != 0 {
-            return Err(format!("exit status {}:\n{}", outcome.status, command::tail_of(&text, 20)));
+        let text = String::from_utf8_lossy(&output).into_owned();
+        match result.map_err(|error| error.to_string())?.status {
+            0 => Ok(text),
+            status => Err(format!("exit status {status}:\n{}", command::tail_of(&text, 20))),
         }
-        bench::judge(&text)
     };
-    ending(run())
+    run().map_or_else(Ending::Failed, |text| ending(&text))
 }
 
-fn ending(bench: Result<bench::Bench, String>) -> Ending {
-    match bench {
-        Ok(bench) => {
-            Ending::Passed(format!("{}: {} pages verified, 0 errors", bench.transport, bench.verified_pages))
-        }
+fn ending(text: &str) -> Ending {
+    let cases = text.lines().filter(|line| line.starts_with("pass  ")).count();
+    match bench::judge(text) {
         Err(why) => Ending::Failed(why),
+        Ok(_) if cases == 0 => Ending::Failed("the selftest passed no case".into()),
+        Ok(bench) => {
+            let (transport, pages) = (bench.transport, bench.verified_pages);
+            Ending::Passed(format!("{transport}: {cases} cases; bench verified {pages} pages, 0 errors"))
+        }
     }
 }
 
