@@ -104,14 +104,15 @@ pub(crate) fn lab_disks(guests: &[Guest]) -> String {
     disks.join(" ")
 }
 
-/// A guest's kernel command line (images/README.md).
+/// A guest's kernel command line (images/README.md). Without mitigations and address randomisation, which cost emulated
+/// instructions, and with registers that name symbols if a guest hangs.
 fn command_line(guest: &Guest, mode: Mode) -> String {
     let swap = match mode {
         Mode::Disk => "guest.modules=virtio_mmio,virtio_blk guest.swap=/dev/vda",
         Mode::Tmem => "guest.modules=virtio_mmio,virtio_blk,tmem tmem.backing=/dev/vda guest.swap=/dev/tmem0",
     };
     format!(
-        "console=ttyS0 panic=-1 quiet {swap} \
+        "console=ttyS0 panic=-1 quiet mitigations=off nokaslr {swap} \
          guest.run=tmem-workload,run,--memory,{}M,--passes,1,--seed,{},--report",
         guest.work_mib, guest.seed
     )

@@ -26,10 +26,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "3G", value_parser = crate::units::parse_mib)]
     memory: u32,
     /// Longest time from power-on to power-off.
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = crate::units::parse)]
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = crate::units::parse)]
     timeout: Duration,
     /// Longest time without a byte from anyone; then registers and console tails are asked for and the run fails.
-    #[arg(long, value_name = "TIME", default_value = "90s", value_parser = crate::units::parse)]
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = crate::units::parse)]
     silence: Duration,
     /// Where the command's /out goes.
     #[arg(long, value_name = "DIR", default_value = "target/lab/out")]
