@@ -1,0 +1,339 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Scenarios for a kernel with the patches, to be run as root in a guest that has nothing to lose:
+#
+#   guest.sh [SCENARIO]...
+#
+# Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, coherency (beside this file), and two spare disks: SWAP
+# (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
+# back end; with tmem.ko in its place, or none (STORE=), the scenarios that need the fake store's tricks are skipped.
+# Prints "ok NAME", "skip NAME reason" or "FAIL NAME reason"; exits with the number of failures.
+
+SWAP=${SWAP:-/dev/vda}
+DISK=${DISK:-/dev/vdb}
+STORE=${STORE-./fakestore.ko}
+OPERATIONS=${OPERATIONS:-1500}
+SECONDS_OF_STRESS=${SECONDS_OF_STRESS:-20}
+COUNTERS=/sys/kernel/tmem
+THP=/sys/kernel/mm/transparent_hugepage
+MNT=/mnt
+CGROUP=/sys/fs/cgroup/tmem-test
+fails=0
+
+module=$(basename "$STORE" .ko)
+fake() { [ "$module" = fakestore ]; }
+say() { echo "    $*"; }
+wrong() { reason="$*"; return 1; }
+counter() { cat $COUNTERS/"$1" 2>/dev/null || echo 0; }
+need_fake() { fake || { skip="needs the fake store"; return 1; }; }
+
+# load USES [PARAMETER]...: registers the back end. USES is swap, clean or both.
+load() {
+	uses=$1
+	shift
+	[ -n "$STORE" ] || return 0
+	case $module,$uses in
+	fakestore,swap) set -- uses=1 "$@" ;;
+	fakestore,clean) set -- uses=2 "$@" ;;
+	tmem,swap) set -- clean=0 "$@" ;;
+	tmem,clean) set -- swap=0 "$@" ;;
+	esac
+	insmod "$STORE" "$@" || wrong "cannot load $STORE $*"
+}
+
+unload() {
+	[ -n "$STORE" ] || return 0
+	if fake; then
+		[ "$(cat /sys/module/fakestore/parameters/wrong)" = 0 ] || { wrong "calls against the contract"; return 1; }
+	fi
+	rmmod "$module" || wrong "cannot unload $module"
+}
+
+# Large folios are swapped out whole where seeking costs nothing.
+swap_on() { echo 0 >/sys/block/"${SWAP#/dev/}"/queue/rotational; mkswap "$SWAP" >/dev/null && swapon "$SWAP" || wrong "cannot swap on $SWAP"; }
+swap_off() { swapoff "$SWAP" || wrong "swapoff failed"; }
+
+new_fs() {
+	mkfs.ext4 -q -F -b 4096 "$@" "$DISK" && mkdir -p $MNT && mount "$DISK" $MNT || wrong "no file system"
+}
+
+# Unmounts, and looks at what is on the disk.
+end_fs() {
+	umount $MNT || { wrong "umount failed"; return 1; }
+	e2fsck -fn "$DISK" >/tmp/fsck.log 2>&1 || { tail /tmp/fsck.log; wrong "e2fsck found damage"; }
+}
+
+# Anonymous memory in folios of 64 KiB.
+large_folios() { echo always >$THP/hugepages-64kB/enabled; }
+
+# limited MIB COMMAND: in a group that has so much memory.
+limited() {
+	mkdir -p $CGROUP
+	echo "$1"M >$CGROUP/memory.max
+	shift
+	sh -c 'echo $$ >'$CGROUP'/cgroup.procs; exec "$@"' sh "$@"
+}
+
+ratio() { say "$1: $(counter "$1") pages in $(counter "$2") calls"; }
+
+# Anonymous memory three times as large as what fits, all of it verified.
+swap_pressure() {
+	before=$(counter swap_puts)
+	limited 64 stress-ng --vm 2 --vm-bytes 96M --vm-method "${1:-all}" --verify --timeout "$SECONDS_OF_STRESS" \
+		--metrics-brief --oomable >/tmp/stress.log 2>&1 || { tail -20 /tmp/stress.log; wrong "stress-ng failed"; return 1; }
+	! grep -iE 'fail|corrupt|mismatch' /tmp/stress.log | grep -v 'failed: 0' || { wrong "stress-ng found a difference"; return 1; }
+	say "swap_puts $(($(counter swap_puts) - before)), refused $(counter swap_refused), pswpout $(sed -n 's/^pswpout //p' /proc/vmstat)"
+	[ "$(counter swap_lost)" = 0 ] || wrong "pages were lost"
+}
+
+used() { [ -z "$STORE" ] || [ "$(counter "$1")" -gt "$2" ] || wrong "$1 is only $(counter "$1")"; }
+
+torture() {
+	limited "${LIMIT:-24}" coherency $MNT "${SEED:-1}" "$OPERATIONS" "$@" >/tmp/torture.log 2>&1 ||
+		{ tail -20 /tmp/torture.log; wrong "coherency"; return 1; }
+	for c in clean_puts clean_refused clean_put_calls clean_gets clean_hits clean_get_calls clean_gets_spared \
+		clean_flush_calls clean_flushes_spared; do
+		[ -z "$STORE" ] || printf '    %s %s\n' $c "$(counter $c)"
+	done
+}
+
+# --- swap
+
+scenario_swap_pages_come_back() {
+	load swap || return 1
+	swap_on && swap_pressure && swap_off && unload || return 1
+	ratio swap_puts swap_put_calls
+	ratio swap_flushes swap_flush_calls
+	used swap_puts 1000
+}
+
+scenario_swap_large_folios_travel_together() {
+	load swap pages=60000 || return 1
+	large_folios
+	puts=$(counter swap_puts) calls=$(counter swap_put_calls)
+	swap_on && swap_pressure && swap_off && unload || return 1
+	puts=$(($(counter swap_puts) - puts)) calls=$(($(counter swap_put_calls) - calls))
+	say "$puts pages in $calls calls"
+	[ "$puts" -ge $((4 * calls)) ] || wrong "only $puts pages in $calls calls"
+}
+
+scenario_swap_refusals_go_to_the_disk() {
+	need_fake || return 2
+	load swap refuse_every=3 || return 1
+	large_folios
+	swap_on && swap_pressure && swap_off && unload || return 1
+	used swap_refused 1000
+}
+
+scenario_swap_failed_puts_leave_nothing_behind() {
+	need_fake || return 2
+	load swap fail_every=5 || return 1
+	large_folios
+	swap_on && swap_pressure && swap_off && unload || return 1
+	used swap_refused 1000
+}
+
+scenario_swap_store_is_full() {
+	need_fake || return 2
+	load swap pages=4000 || return 1
+	swap_on && swap_pressure && swap_off && unload || return 1
+	used swap_refused 1000
+}
+
+scenario_swap_back_end_comes_late_and_may_not_go() {
+	[ -n "$STORE" ] || return 2
+	swap_on || return 1
+	swap_pressure || return 1
+	load swap || return 1
+	swap_pressure || return 1
+	used swap_puts 1000 || return 1
+	! rmmod "$module" 2>/dev/null || { wrong "unloaded under swap"; return 1; }
+	swap_off && unload
+}
+
+scenario_swapoff_under_pressure() {
+	load swap || return 1
+	swap_on || return 1
+	limited 64 stress-ng --vm 1 --vm-bytes 120M --vm-keep --verify --timeout 15 --oomable >/tmp/stress.log 2>&1 &
+	stress=$!
+	for i in 1 2 3 4 5 6; do
+		echo max >$CGROUP/memory.max 2>/dev/null
+		swapoff "$SWAP" || { wrong "swapoff failed"; return 1; }
+		swapon "$SWAP" || { wrong "swapon failed"; return 1; }
+		echo 64M >$CGROUP/memory.max
+	done
+	wait $stress || { tail /tmp/stress.log; wrong "stress-ng failed"; return 1; }
+	swap_off && unload
+}
+
+scenario_swap_two_areas_do_not_touch() {
+	load swap || return 1
+	mkswap "$DISK" >/dev/null && swapon "$DISK" && swap_on || { wrong "swapon"; return 1; }
+	limited 64 stress-ng --vm 1 --vm-bytes 160M --vm-keep --verify --timeout 15 --oomable >/tmp/stress.log 2>&1 &
+	stress=$!
+	for i in 1 2 3; do
+		swapoff "$DISK" || { wrong "swapoff failed"; return 1; }
+		swapon "$DISK" || { wrong "swapon failed"; return 1; }
+	done
+	wait $stress || { tail /tmp/stress.log; wrong "stress-ng failed"; return 1; }
+	swapoff "$DISK" && swap_off && unload
+}
+
+# --- clean pages
+
+scenario_clean_torture() {
+	load clean || return 1
+	new_fs && torture 4 8 2 && end_fs && unload || return 1
+	used clean_hits 1000
+}
+
+scenario_clean_torture_with_loss() {
+	need_fake || return 2
+	load clean lose_every=3 refuse_every=7 fail_every=11 || return 1
+	new_fs && SEED=2 torture 4 8 2 && end_fs && unload
+}
+
+# That the torture would notice: it has to fail over a store that forgets to flush.
+scenario_clean_torture_finds_stale_pages() {
+	need_fake || return 2
+	load clean ignore_flushes=1 || return 1
+	new_fs || return 1
+	! SEED=9 torture 4 8 2 >/dev/null || { wrong "stale pages went unnoticed"; return 1; }
+	end_fs && unload
+}
+
+scenario_clean_torture_in_a_small_store() {
+	need_fake || return 2
+	load clean pages=1500 || return 1
+	new_fs && SEED=3 torture 4 8 2 && end_fs && unload
+}
+
+scenario_clean_torture_without_a_journal() {
+	load clean || return 1
+	new_fs -O ^has_journal && SEED=4 torture 4 8 2 && end_fs && unload
+}
+
+scenario_clean_torture_with_the_journal_of_data() {
+	load clean || return 1
+	new_fs || return 1
+	umount $MNT
+	mount -o data=journal "$DISK" $MNT || { wrong "mount"; return 1; }
+	SEED=5 torture 3 6 2 && end_fs && unload
+}
+
+scenario_clean_flush_that_fails_ends_it() {
+	need_fake || return 2
+	load clean flush_fail_every=50 || return 1
+	new_fs && SEED=6 torture 4 8 1 && end_fs && unload
+}
+
+scenario_clean_back_end_comes_and_goes() {
+	[ -n "$STORE" ] || return 2
+	new_fs || return 1
+	limited 24 coherency $MNT 7 "$OPERATIONS" 4 8 2 >/tmp/torture.log 2>&1 &
+	torture=$!
+	while kill -0 $torture 2>/dev/null; do
+		load clean || return 1
+		limited 24 cat $MNT/* >/dev/null
+		unload || return 1
+	done
+	wait $torture || { tail -20 /tmp/torture.log; wrong "coherency"; return 1; }
+	end_fs
+}
+
+scenario_clean_pages_do_not_outlive_the_mount() {
+	load clean || return 1
+	new_fs || return 1
+	dd if=/dev/zero of=$MNT/file bs=1M count=40 2>/dev/null
+	sync
+	limited 16 cat $MNT/file >/dev/null
+	limited 16 cat $MNT/file >/dev/null
+	umount $MNT
+	# Under the file system's back, as a fsck or another machine would.
+	tr '\0' 'x' </dev/zero 2>/dev/null | dd of="$DISK" bs=1M count=150 conv=notrunc 2>/dev/null
+	new_fs && [ ! -e $MNT/file ] && end_fs || return 1
+	[ "$(cat /sys/module/fakestore/parameters/held 2>/dev/null || echo 0)" = 0 ] || { wrong "pages were left"; return 1; }
+	unload
+}
+
+scenario_clean_pages_outlive_the_inode() {
+	load clean || return 1
+	new_fs || return 1
+	dd if=/dev/urandom of=$MNT/file bs=1M count=30 2>/dev/null
+	sync
+	sum=$(md5sum <$MNT/file)
+	limited 12 cat $MNT/file >/dev/null
+	limited 12 cat $MNT/file >/dev/null
+	hits=$(counter clean_hits)
+	# Pages in memory go, and with the last of them the inode.
+	echo 3 >/proc/sys/vm/drop_caches
+	[ "$sum" = "$(md5sum <$MNT/file)" ] || { wrong "the file is different"; return 1; }
+	say "hits after the inode was gone: $(($(counter clean_hits) - hits))"
+	[ -z "$STORE" ] || [ $(($(counter clean_hits) - hits)) -gt 100 ] || { wrong "no hits"; return 1; }
+	end_fs && unload
+}
+
+scenario_clean_small_blocks_stay_out() {
+	[ -n "$STORE" ] || return 2
+	load clean || return 1
+	before=$(counter clean_puts)
+	mkfs.ext4 -q -F -b 1024 "$DISK" && mount "$DISK" $MNT || { wrong "no file system"; return 1; }
+	torture 2 4 1 && end_fs && unload || return 1
+	[ "$(counter clean_puts)" = "$before" ] || wrong "pages were put"
+}
+
+scenario_clean_fio_verifies() {
+	load both pages=20000 || return 1
+	new_fs || return 1
+	limited 24 fio --directory=$MNT --size=24M --bsrange=512-64k --rw=randrw --verify=crc32c --verify_fatal=1 \
+		--ioengine=psync --numjobs=2 --name=buffered --loops=2 --output=/tmp/fio.log >/tmp/fio.err 2>&1 ||
+		{ tail -20 /tmp/fio.log /tmp/fio.err; wrong "fio"; return 1; }
+	limited 24 fio --directory=$MNT --size=24M --bsrange=4k-64k --blockalign=4k --rw=randwrite --verify=crc32c \
+		--verify_fatal=1 --ioengine=mmap --numjobs=2 --name=mapped --output=/tmp/fio.log >/tmp/fio.err 2>&1 ||
+		{ tail -20 /tmp/fio.log /tmp/fio.err; wrong "fio with mmap"; return 1; }
+	end_fs && unload
+}
+
+# --- both
+
+scenario_both_at_once() {
+	load both pages=40000 || return 1
+	swap_on && new_fs || return 1
+	limited 64 stress-ng --vm 1 --vm-bytes 80M --verify --timeout "$SECONDS_OF_STRESS" --oomable >/tmp/stress.log 2>&1 &
+	stress=$!
+	SEED=8 LIMIT=64 torture 4 12 2 || return 1
+	wait $stress || { tail /tmp/stress.log; wrong "stress-ng failed"; return 1; }
+	end_fs && swap_off && unload
+}
+
+run() {
+	reason='' skip=''
+	mkdir -p $CGROUP
+	"scenario_$1"
+	case $? in
+	0) echo "ok $1" ;;
+	2) echo "skip $1 ${skip:-needs a back end}" ;;
+	*) echo "FAIL $1 $reason"; fails=$((fails + 1)) ;;
+	esac
+	echo never >$THP/hugepages-64kB/enabled
+	umount $MNT 2>/dev/null
+	swapoff "$SWAP" 2>/dev/null
+	swapoff "$DISK" 2>/dev/null
+	[ -z "$STORE" ] || rmmod "$module" 2>/dev/null
+	rmdir $CGROUP 2>/dev/null
+	if dmesg -c | grep -E 'WARNING|BUG|Oops|INFO: task|lockdep|corrupt|Write-error|Read-error' ; then
+		echo "FAIL $1 the kernel complained"
+		fails=$((fails + 1))
+	fi
+}
+
+mkdir -p $MNT
+[ -e /sys/fs/cgroup/cgroup.subtree_control ] || mount -t cgroup2 none /sys/fs/cgroup
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+dmesg -c >/dev/null
+[ $# -gt 0 ] || set -- $(sed -n 's/^scenario_\([a-z_]*\)().*/\1/p' "$0")
+for scenario; do
+	run "$scenario"
+done
+exit $fails
