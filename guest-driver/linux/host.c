@@ -127,7 +127,7 @@ int tmem_query(struct tmem_query_reply *reply)
  * After kexec, or a reboot that the host did not see, pools of the kernel before are still charged to this guest.
  * They hold nothing that this kernel could name, and nobody but this driver makes pools.
  */
-static void tmem_pools_of_earlier_boot(void)
+void tmem_pools_of_earlier_boot(void)
 {
 	struct tmem_query_reply reply;
 	u32 pool, gone = 0;
@@ -142,20 +142,19 @@ static void tmem_pools_of_earlier_boot(void)
 	pr_info("destroyed %u of %u pools that an earlier boot left\n", gone, reply.pools);
 }
 
-int tmem_pool_create(u32 *pool)
+int tmem_pool_create(u64 flags, u32 *pool)
 {
-	struct tmem_regs regs = { .rdi = TMEM_OP_NEW_POOL, .rsi = TMEM_POOL_PERSISTENT };
-	s64 answer;
+	struct tmem_regs regs = { .rdi = TMEM_OP_NEW_POOL, .rsi = flags };
+	s64 answer = tmem_call(&regs);
 
-	tmem_pools_of_earlier_boot();
-	answer = tmem_call(&regs);
 	/* A trap that nobody served leaves rax as it was. */
 	if (answer == TMEM_CALL_NUMBER || answer > U32_MAX || answer < -MAX_ERRNO) {
 		pr_err("the host answered a new pool with %lld, which is no answer\n", answer);
 		return -EIO;
 	}
 	if (answer < 0) {
-		pr_err("the host refused a persistent pool: error %lld\n", answer);
+		pr_err("the host refused %s pool: error %lld\n",
+		       flags & TMEM_POOL_PERSISTENT ? "a persistent" : "an ephemeral", answer);
 		return answer;
 	}
 	*pool = answer;

@@ -22,7 +22,9 @@ int tmem_host_find(const char *transport);
 s64 tmem_call(const struct tmem_regs *regs);
 const char *tmem_transport_name(void);
 
-int tmem_pool_create(u32 *pool);
+/* Before the first pool. */
+void tmem_pools_of_earlier_boot(void);
+int tmem_pool_create(u64 flags, u32 *pool);
 void tmem_pool_destroy(u32 pool);
 int tmem_pool_selftest(u32 pool);
 int tmem_query(struct tmem_query_reply *reply);

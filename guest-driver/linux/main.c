@@ -9,6 +9,7 @@
 #include "batch.h"
 #include "blk.h"
 #include "header.h"
+#include "hooks.h"
 #include "host.h"
 #include "plug.h"
 #include "stats.h"
@@ -36,6 +37,18 @@ MODULE_PARM_DESC(sync, "Swap waits for each page (default); 0: the pages of one 
 static bool mkswap;
 module_param(mkswap, bool, 0444);
 MODULE_PARM_DESC(mkswap, "Write a swap header, so that swapon works at once (default: no)");
+
+#if IS_ENABLED(CONFIG_TMEM)
+static bool swap = true;
+module_param(swap, bool, 0444);
+MODULE_PARM_DESC(swap, "Offer pages to the host before they go to any swap device (default: yes)");
+
+static bool clean = true;
+module_param(clean, bool, 0444);
+MODULE_PARM_DESC(clean, "Offer clean pages of files that the kernel drops to the host (default: yes)");
+#else
+static const bool swap, clean;
+#endif
 
 static struct tmem_device tmem_device;
 
@@ -88,7 +101,8 @@ static int __init tmem_init(void)
 		err = -EINVAL;
 		goto backing;
 	}
-	err = tmem_pool_create(&pool);
+	tmem_pools_of_earlier_boot();
+	err = tmem_pool_create(TMEM_POOL_PERSISTENT, &pool);
 	if (err)
 		goto backing;
 	err = tmem_pool_selftest(pool);
@@ -111,6 +125,9 @@ static int __init tmem_init(void)
 			goto blk;
 		}
 	}
+	err = tmem_hooks_init(swap, clean);
+	if (err)
+		goto blk;
 	tmem_stats_init();
 	pr_info("/dev/tmem0 of %llu MiB, ABI %u.%u over %s, up to %u pages per exit, backing device: %s\n",
 		nr_slots >> (20 - PAGE_SHIFT), tmem_host.major, tmem_host.minor, tmem_transport_name(),
@@ -138,6 +155,7 @@ static void __exit tmem_exit(void)
 	struct tmem_device *dev = &tmem_device;
 	struct tmem_store *store = &dev->store;
 
+	tmem_hooks_exit();
 	tmem_stats_exit();
 	tmem_blk_remove(dev);
 	tmem_plug_exit(dev);
