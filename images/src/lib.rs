@@ -26,6 +26,7 @@ mod kernel;
 mod lab;
 mod manifest;
 mod modules;
+mod patches;
 mod requirements;
 mod small;
 mod stock;

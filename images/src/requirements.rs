@@ -26,6 +26,7 @@ pub const REQUIREMENTS: &[Requirement] = &[
     need("make", "drives the kernel's build"),
     need("flex", "the kernel's configuration tool is generated with it"),
     need("bison", "the kernel's configuration tool is generated with it"),
+    need("patch", "makes the small guest kernel tmem-aware"),
     need("bc", "computes the kernel's time constants"),
     need("libelf-dev", "objtool, which checks and annotates kernel objects, reads ELF with it"),
     need("xz-utils", "unpacks the kernel's source and its modules"),

@@ -64,7 +64,7 @@ pub(crate) fn demo(kernel: KernelId) -> Vec<Guest> {
 /// Memory of a demo guest in MiB. A stock kernel, with every driver that a cloud may need, does not fit in 64.
 const fn memory_mib(kernel: KernelId) -> u32 {
     match kernel {
-        KernelId::Small => 64,
+        KernelId::Small | KernelId::TmemAware => 64,
         KernelId::Stock(_) => 112,
     }
 }
