@@ -28,7 +28,8 @@ macro_rules! errnos {
 errnos! {
     /// The caller may not do this: a call from user mode, a kind of pool or a uuid that the host did not allow.
     NotPermitted = 1, "EPERM";
-    /// The stored page is damaged (its checksum differs). It is gone; the guest must use its own copy or fail.
+    /// The stored page is damaged (its checksum differs) and is not delivered, until it is flushed or put again; the
+    /// guest must use its own copy or fail.
     Io = 5, "EIO";
     /// No room: the client is at its cap, or the store is full of pages that may not be evicted.
     NoMemory = 12, "ENOMEM";
