@@ -161,6 +161,12 @@ impl Client {
         self.0.store.revoke_shared(&self.0.state, uuid);
     }
 
+    /// Evicts up to `pages` of the client's ephemeral pages, in the order of its policy, and tells how many went: for an
+    /// embedder that wants memory back from this guest rather than from all.
+    pub fn shrink(&self, pages: u32) -> u32 {
+        self.0.store.shrink(&self.0.state, pages)
+    }
+
     /// Ends the client: the guest is gone. Its pools disappear at once, their memory is released by
     /// [`Store::maintain`], and every later operation is refused.
     pub fn close(&self) {

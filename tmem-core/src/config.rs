@@ -1,6 +1,7 @@
 //! What the embedder decides: the store's size and shape, and each client's limits.
 
 use crate::error::StoreError;
+use crate::evict::Eviction;
 use crate::key::SharedUuid;
 
 /// Most pools that one client may be allowed. Xen's limit was 16, and guests with many mounts ran out.
@@ -14,22 +15,6 @@ pub enum Codec {
     /// Compressed with LZ4 in the background.
     #[default]
     Lz4,
-}
-
-/// Which ephemeral page of a client is evicted first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Eviction {
-    /// First in, first out.
-    Fifo,
-    /// Least recently used.
-    Lru,
-    /// S3-FIFO (SOSP 2023).
-    S3Fifo,
-    /// SIEVE (NSDI 2024).
-    Sieve,
-    /// S3-FIFO that also remembers the pages that gets took: what comes back in a victim cache.
-    #[default]
-    Victim,
 }
 
 /// The shape of a store.

@@ -34,8 +34,9 @@ mod sync;
 mod usage;
 
 pub use client::Client;
-pub use config::{ClientConfig, Codec, Eviction, MAX_POOLS_PER_CLIENT, StoreConfig};
+pub use config::{ClientConfig, Codec, MAX_POOLS_PER_CLIENT, StoreConfig};
 pub use error::{OpError, StoreError};
+pub use evict::{Eviction, UnknownEviction};
 pub use key::{Key, ObjectId, PoolId, PoolKind, SharedUuid};
 pub use page::{PAGE_SIZE, Page, PageRange, RangeError};
 pub use store::Store;

@@ -4,10 +4,10 @@ use super::list::List;
 use super::{Nodes, Policy};
 
 /// FIFO.
-pub(crate) struct Fifo(List);
+pub(super) struct Fifo(List);
 
 impl Fifo {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self(List::new())
     }
 }

@@ -4,10 +4,10 @@ use super::list::List;
 use super::{Nodes, Policy};
 
 /// LRU.
-pub(crate) struct Lru(List);
+pub(super) struct Lru(List);
 
 impl Lru {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self(List::new())
     }
 }

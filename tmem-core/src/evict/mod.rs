@@ -3,8 +3,10 @@
 //! A policy orders the pages of one client in one shard, under that shard's lock. It keeps its order in two links and
 //! three bits per page, which live in the index, so that a page's place costs 8 bytes and no allocation.
 
+mod adaptive;
+mod choice;
 mod fifo;
-mod ghost;
+mod history;
 mod list;
 mod lru;
 mod s3fifo;
@@ -12,7 +14,8 @@ mod sieve;
 #[cfg(test)]
 mod tests;
 
-use crate::config::Eviction;
+pub(crate) use choice::Policies;
+pub use choice::{Eviction, UnknownEviction};
 
 /// What a policy may keep with each page. Tokens name pages.
 pub(crate) trait Nodes {
@@ -28,7 +31,7 @@ pub(crate) trait Nodes {
     fn name(&self, token: u32) -> u64;
 }
 
-/// An eviction policy. Every call is O(1), amortised.
+/// An eviction policy. The work of every call is bounded, whatever happened before.
 pub(crate) trait Policy: Send {
     /// A page was put.
     fn insert(&mut self, nodes: &mut dyn Nodes, token: u32);
@@ -41,15 +44,9 @@ pub(crate) trait Policy: Send {
 
     /// Chooses the page to evict and forgets it.
     fn victim(&mut self, nodes: &mut dyn Nodes) -> Option<u32>;
-}
 
-/// A fresh policy.
-pub(crate) fn policy(which: Eviction) -> Box<dyn Policy> {
-    match which {
-        Eviction::Fifo => Box::new(fifo::Fifo::new()),
-        Eviction::Lru => Box::new(lru::Lru::new()),
-        Eviction::S3Fifo => Box::new(s3fifo::S3Fifo::new(false)),
-        Eviction::Sieve => Box::new(sieve::Sieve::new()),
-        Eviction::Victim => Box::new(s3fifo::S3Fifo::new(true)),
+    /// Bytes held beside the pages' links and marks.
+    fn bytes(&self) -> usize {
+        0
     }
 }

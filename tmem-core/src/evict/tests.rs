@@ -1,52 +1,116 @@
-//! Every policy against the same rules, on nodes in a plain vector.
+//! Every policy against the same rules, on nodes in a plain vector that counts how often it is touched.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::*;
 
 #[derive(Default)]
-struct Slots(Vec<([u32; 2], u32)>);
+struct Slots {
+    nodes: Vec<([u32; 2], u32)>,
+    touched: Cell<u32>,
+}
+
+impl Slots {
+    fn touch(&self) {
+        self.touched.set(self.touched.get() + 1);
+    }
+}
 
 impl Nodes for Slots {
     fn links(&self, token: u32) -> [u32; 2] {
-        self.0[token as usize].0
+        self.touch();
+        self.nodes[token as usize].0
     }
 
     fn set_links(&mut self, token: u32, links: [u32; 2]) {
-        self.0[token as usize].0 = links;
+        self.touch();
+        self.nodes[token as usize].0 = links;
     }
 
     fn marks(&self, token: u32) -> u32 {
-        self.0[token as usize].1
+        self.touch();
+        self.nodes[token as usize].1
     }
 
     fn set_marks(&mut self, token: u32, marks: u32) {
         assert!(marks < 8);
-        self.0[token as usize].1 = marks;
+        self.touch();
+        self.nodes[token as usize].1 = marks;
     }
 
     fn name(&self, token: u32) -> u64 {
-        u64::from(token) << 20
+        self.touch();
+        let mixed = u128::from(token + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        (mixed >> 64) as u64 ^ mixed as u64
     }
 }
 
-const ALL: [Eviction; 5] =
-    [Eviction::Fifo, Eviction::Lru, Eviction::S3Fifo, Eviction::Sieve, Eviction::Victim];
+fn policy(which: Eviction) -> Box<dyn Policy> {
+    Policies::new(which).make()
+}
 
 fn slots(count: usize) -> Slots {
-    Slots(vec![([0; 2], 0); count])
+    Slots { nodes: vec![([0; 2], 0); count], touched: Cell::new(0) }
 }
 
 fn drain(policy: &mut dyn Policy, nodes: &mut Slots) -> Vec<u32> {
     std::iter::from_fn(|| policy.victim(nodes)).collect()
 }
 
+/// An exclusive cache as the bench of traces uses the store.
+struct Cache {
+    policy: Box<dyn Policy>,
+    nodes: Slots,
+    here: Vec<bool>,
+    held: usize,
+    capacity: usize,
+}
+
+impl Cache {
+    fn new(which: Eviction, names: usize, capacity: usize) -> Self {
+        Self { policy: policy(which), nodes: slots(names), here: vec![false; names], held: 0, capacity }
+    }
+
+    /// A get, and a put of what it got or missed; true for a hit.
+    fn access(&mut self, token: u32) -> bool {
+        let hit = self.here[token as usize];
+        if hit {
+            self.policy.remove(&mut self.nodes, token, true);
+            self.held -= 1;
+        }
+        if self.held == self.capacity {
+            let victim = self.policy.victim(&mut self.nodes).unwrap();
+            assert!(std::mem::take(&mut self.here[victim as usize]));
+            self.held -= 1;
+        }
+        self.policy.insert(&mut self.nodes, token);
+        self.here[token as usize] = true;
+        self.held += 1;
+        hit
+    }
+
+    fn hits(&mut self, trace: impl IntoIterator<Item = u32>) -> usize {
+        trace.into_iter().filter(|token| self.access(*token)).count()
+    }
+}
+
+/// Numbers below `below`, small ones more often.
+fn skewed(seed: u64, below: u32) -> impl Iterator<Item = u32> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let x = f64::from((state >> 40) as u32) / f64::from(1 << 24);
+        (x * x * x * f64::from(below)) as u32
+    })
+}
+
 proptest::proptest! {
     #[test]
     fn a_policy_knows_exactly_the_pages_that_are_there(ops in proptest::collection::vec((0..4u8, 0..40u32), 1..400)) {
-        for which in ALL {
+        for which in Eviction::ALL {
             let (mut policy, mut nodes, mut there) = (policy(which), slots(40), BTreeSet::new());
             for (op, token) in &ops {
                 match (op, there.contains(token)) {
@@ -62,7 +126,7 @@ proptest::proptest! {
                     (3, _) => {
                         let victim = policy.victim(&mut nodes);
                         proptest::prop_assert_eq!(victim.is_some(), !there.is_empty());
-                        victim.iter().for_each(|v| assert!(there.remove(v), "{:?} evicted {}", which, v));
+                        victim.iter().for_each(|v| assert!(there.remove(v), "{which} evicted {v}"));
                     }
                     _ => {}
                 }
@@ -71,15 +135,34 @@ proptest::proptest! {
             proptest::prop_assert_eq!(left, there);
         }
     }
-}
 
-#[test]
-fn fifo_ignores_hits_and_lru_does_not() {
-    for (which, want) in [(Eviction::Fifo, vec![0, 1, 2]), (Eviction::Lru, vec![1, 2, 0])] {
-        let (mut policy, mut nodes) = (policy(which), slots(3));
-        (0..3).for_each(|t| policy.insert(&mut nodes, t));
-        policy.hit(&mut nodes, 0);
-        assert_eq!(drain(&mut *policy, &mut nodes), want);
+    #[test]
+    fn lru_and_fifo_evict_as_a_plain_queue_does(ops in proptest::collection::vec((0..4u8, 0..20u32), 1..300)) {
+        for which in [Eviction::Lru, Eviction::Fifo] {
+            let (mut policy, mut nodes, mut queue) = (policy(which), slots(20), VecDeque::new());
+            for (op, token) in &ops {
+                let at = queue.iter().position(|t| t == token);
+                match (op, at) {
+                    (3, _) => proptest::prop_assert_eq!(policy.victim(&mut nodes), queue.pop_front()),
+                    (2, Some(at)) => {
+                        policy.remove(&mut nodes, *token, true);
+                        queue.remove(at);
+                    }
+                    (_, Some(at)) => {
+                        policy.hit(&mut nodes, *token);
+                        if which == Eviction::Lru {
+                            queue.remove(at);
+                            queue.push_back(*token);
+                        }
+                    }
+                    (2, None) => {}
+                    (_, None) => {
+                        policy.insert(&mut nodes, *token);
+                        queue.push_back(*token);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -94,12 +177,94 @@ fn sieve_spares_a_visited_page_and_keeps_its_place() {
 }
 
 #[test]
-fn a_page_that_came_back_outlives_new_ones() {
-    let (mut policy, mut nodes) = (policy(Eviction::Victim), slots(100));
-    (0..40).for_each(|t| policy.insert(&mut nodes, t));
-    policy.remove(&mut nodes, 5, true);
-    policy.insert(&mut nodes, 5);
-    (40..100).for_each(|t| policy.insert(&mut nodes, t));
-    let order = drain(&mut *policy, &mut nodes);
-    assert!(order.iter().position(|t| *t == 5) > Some(80), "{order:?}");
+fn a_page_that_gets_took_outlives_new_ones_under_every_policy_that_remembers() {
+    for which in [Eviction::S3Fifo, Eviction::Adaptive] {
+        let mut cache = Cache::new(which, 1000, 100);
+        cache.hits(0..200);
+        cache.hits([150, 150, 150]);
+        cache.hits(200..390);
+        assert!(cache.access(150), "{which}");
+    }
+}
+
+#[test]
+fn no_call_touches_more_pages_than_its_bound() {
+    // S3-FIFO and SIEVE spare at most 64 pages; sparing one touches 4 nodes and their neighbours.
+    const BOUND: u32 = 600;
+    for which in Eviction::ALL {
+        let mut cache = Cache::new(which, 4000, 2000);
+        // All pages are hit, so that as many as possible would be spared.
+        let trace =
+            (0..2000).chain(0..2000).chain(0..2000).chain(2000..4000).chain(skewed(1, 4000).take(20_000));
+        for token in trace {
+            cache.nodes.touched.set(0);
+            cache.access(token);
+            assert!(cache.nodes.touched.get() <= BOUND, "{which}: {}", cache.nodes.touched.get());
+        }
+    }
+}
+
+#[test]
+fn a_policy_holds_at_most_its_stated_bytes_a_page() {
+    const PAGES: usize = 1 << 18;
+    for which in Eviction::ALL {
+        let policies = Policies::new(which);
+        let (mut policy, mut nodes) = (policies.make(), slots(PAGES + 1));
+        (0..PAGES as u32).for_each(|token| policy.insert(&mut nodes, token));
+        assert_eq!(policy.bytes() + policies.shared_bytes(), 0, "{which} holds nothing before it evicts");
+        policy.victim(&mut nodes);
+        policy.insert(&mut nodes, PAGES as u32);
+        assert!(policy.bytes() <= 8 * PAGES, "{which}: {}", policy.bytes());
+    }
+}
+
+#[test]
+fn the_learner_stays_small_however_many_pages_there_are() {
+    let policies = Policies::new(Eviction::Adaptive);
+    let (mut policy, mut nodes, names) = (policies.make(), slots(60_000), 60_000);
+    (0..30_000).for_each(|token| policy.insert(&mut nodes, token));
+    for token in 30_000..names {
+        policy.victim(&mut nodes);
+        policy.insert(&mut nodes, token);
+    }
+    let bytes = policies.shared_bytes();
+    assert!((1..1 << 20).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn the_adaptive_policy_keeps_part_of_a_loop_that_lru_loses() {
+    let trace = || (0..100_000).map(|n| n % 2000);
+    assert_eq!(Cache::new(Eviction::Lru, 2000, 1000).hits(trace()), 0);
+    assert!(Cache::new(Eviction::Adaptive, 2000, 1000).hits(trace()) > 45_000);
+}
+
+#[test]
+fn the_adaptive_policy_follows_a_moving_working_set_as_lru_does() {
+    // Each put is of one of the last thousand names; every fourth is new.
+    let trace = || skewed(7, 1000).take(200_000).enumerate().map(|(n, back)| (n as u32 / 4 + 1000) - back);
+    let lru = Cache::new(Eviction::Lru, 60_000, 500).hits(trace());
+    let adaptive = Cache::new(Eviction::Adaptive, 60_000, 500).hits(trace());
+    assert!(adaptive * 100 >= lru * 99, "{adaptive} {lru}");
+}
+
+#[test]
+fn a_scan_does_not_sweep_the_adaptive_policy() {
+    let trace = || {
+        skewed(3, 3000)
+            .take(300_000)
+            .enumerate()
+            .map(|(n, hot)| if n % 2 == 0 { hot } else { 3000 + n as u32 / 2 })
+    };
+    let lru = Cache::new(Eviction::Lru, 160_000, 600).hits(trace());
+    let adaptive = Cache::new(Eviction::Adaptive, 160_000, 600).hits(trace());
+    assert!(adaptive * 100 > lru * 115, "{adaptive} {lru}");
+}
+
+#[test]
+fn names_of_policies_are_read_back_and_others_refused() {
+    for which in Eviction::ALL {
+        assert_eq!(which.to_string().parse(), Ok(which));
+    }
+    let error = "arc".parse::<Eviction>().unwrap_err().to_string();
+    assert!(error.contains("arc") && error.contains("s3-fifo"), "{error}");
 }

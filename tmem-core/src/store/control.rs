@@ -8,7 +8,7 @@ use super::shard::{Attach, Kind, Line, Local};
 use crate::account::Account;
 use crate::config::ClientConfig;
 use crate::error::{OpError, StoreError};
-use crate::evict::policy;
+use crate::evict::Policies;
 use crate::index::NIL;
 use crate::key::{PoolId, SharedUuid};
 use crate::sync::Mutex;
@@ -52,6 +52,7 @@ pub(crate) struct ClientState {
     pub(super) ephemeral: AtomicBool,
     /// The shard to look for a victim in next.
     pub(super) hand: AtomicUsize,
+    pub(super) policies: Policies,
     pub(super) allowed: Mutex<ClientConfig>,
 }
 
@@ -139,11 +140,12 @@ impl Store {
             closed: AtomicBool::new(false),
             ephemeral: AtomicBool::new(false),
             hand: AtomicUsize::new(0),
+            policies: Policies::new(self.config.eviction),
             allowed: Mutex::new(config),
         });
         for shard in &self.shards {
             let mut shard = shard.lock();
-            let local = Some(Local::new(Arc::clone(&account), policy(self.config.eviction)));
+            let local = Some(Local::new(Arc::clone(&account), state.policies.make()));
             match shard.clients.get_mut(free) {
                 Some(slot) => *slot = local,
                 None => shard.clients.push(local),

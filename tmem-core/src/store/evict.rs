@@ -36,6 +36,11 @@ impl Store {
         found
     }
 
+    /// Evicts up to `pages` ephemeral pages of a client, and tells how many.
+    pub(crate) fn shrink(&self, client: &ClientState, pages: u32) -> u32 {
+        (0..pages).take_while(|_| self.evict_one(client)).count() as u32
+    }
+
     /// Evicts one ephemeral page of a client, from its shards in turn. False when it has none.
     pub(super) fn evict_one(&self, client: &ClientState) -> bool {
         if !client.ephemeral.load(Ordering::Relaxed) {

@@ -129,12 +129,15 @@ impl Store {
             for local in shard.clients.iter().flatten() {
                 stats.persistent_pages += local.persistent;
                 stats.ephemeral_pages += local.ephemeral;
+                stats.metadata_bytes += local.queue.bytes() as u64;
             }
         }
         stats.stored_bytes = (stats.raw_pages + u64::from(self.local.log().frames())) * PAGE_SIZE as u64;
         stats.ideal_bytes = stats.raw_pages * PAGE_SIZE as u64 + self.local.log().payload();
         stats.used_bytes = u64::from(self.arena.frames() - self.arena.count_free()) * PAGE_SIZE as u64;
         let control = self.control.lock();
+        stats.metadata_bytes +=
+            control.clients.iter().flatten().map(|c| c.policies.shared_bytes() as u64).sum::<u64>();
         stats.clients = control.open_clients();
         stats.pools = control.open_pools();
         stats
