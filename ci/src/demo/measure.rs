@@ -129,9 +129,11 @@ pub(crate) fn row(mode: Mode, guest: &GuestSide, vmm: &VmmSide) -> Row {
     }
 }
 
-/// By how much the VMM may count more than the guest (pages, calls or sectors): the guest takes its counters a moment before
-/// it powers off and may swap a little until then. It can never count more than the VMM.
+/// By how many pages the VMM may count more than the guest: the guest takes its counters a moment before it powers off and
+/// may swap a little until then. It can never count more than the VMM.
 const AFTER_THE_SNAPSHOT: u64 = 512;
+/// Sectors of a page.
+const PAGE_SECTORS: u64 = 8;
 
 /// Where the two sides tell different stories; empty if they agree.
 pub(crate) fn disagreements(row: &Row, guest: &GuestSide) -> Vec<String> {
@@ -139,16 +141,23 @@ pub(crate) fn disagreements(row: &Row, guest: &GuestSide) -> Vec<String> {
         || guest.counters.disks.iter().filter(|(name, _)| name.starts_with("vd")).map(|(_, disk)| disk);
     let driver = &guest.counters.tmem;
     let pairs = [
-        ("sectors read", disks().map(|disk| disk.sectors_read).sum(), row.sectors_read),
-        ("sectors written", disks().map(|disk| disk.sectors_written).sum(), row.sectors_written),
-        ("pages put", driver.stat("puts"), row.puts),
-        ("puts refused", driver.stat("puts_refused"), row.refusals),
-        ("gets", driver.stat("gets"), row.gets),
+        ("sectors read", PAGE_SECTORS, disks().map(|disk| disk.sectors_read).sum(), row.sectors_read),
+        (
+            "sectors written",
+            PAGE_SECTORS,
+            disks().map(|disk| disk.sectors_written).sum(),
+            row.sectors_written,
+        ),
+        ("pages put", 1, driver.stat("puts"), row.puts),
+        ("puts refused", 1, driver.stat("puts_refused"), row.refusals),
+        ("gets", 1, driver.stat("gets"), row.gets),
     ];
     pairs
         .into_iter()
-        .filter(|&(_, inside, outside)| outside < inside || outside - inside > AFTER_THE_SNAPSHOT)
-        .map(|(what, inside, outside)| {
+        .filter(|&(_, per_page, inside, outside): &(_, u64, u64, u64)| {
+            outside < inside || outside - inside > AFTER_THE_SNAPSHOT * per_page
+        })
+        .map(|(what, _, inside, outside)| {
             format!(
                 "{} ({}): {inside} {what} by the guest's count, {outside} by the VMM's",
                 row.guest,
