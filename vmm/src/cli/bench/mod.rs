@@ -4,6 +4,7 @@ mod core;
 mod corpus;
 mod histogram;
 mod hypercall;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -20,11 +21,13 @@ pub(super) struct BenchArgs {
 enum What {
     Core(core::CoreArgs),
     Hypercall(hypercall::HypercallArgs),
+    Trace(trace::TraceArgs),
 }
 
 pub(super) fn run(args: &BenchArgs) -> ExitCode {
     match &args.what {
         What::Core(args) => core::run(args),
         What::Hypercall(args) => hypercall::run(args),
+        What::Trace(args) => trace::run(args),
     }
 }
