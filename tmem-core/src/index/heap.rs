@@ -12,6 +12,9 @@ pub(super) struct At {
     pub(super) slot: u16,
 }
 
+/// Bytes that a block costs: its memory, and its line here in a vector that may be half empty after it grew.
+pub(super) const BLOCK_BYTES: usize = WORDS * 4 + 2 * size_of::<Option<Slots>>();
+
 /// Arrays of `CLASSES[class]` words.
 pub(super) struct Heap<const N: usize> {
     classes: [usize; N],
@@ -34,10 +37,9 @@ impl<const N: usize> Heap<N> {
         Self { classes, blocks: Vec::new(), unused: Vec::new(), partial: [const { Vec::new() }; N] }
     }
 
-    /// Bytes of an array of the class, with its part of what its block wastes.
+    /// Bytes of an array of the class, with its part of what its block costs and wastes.
     pub(super) fn bytes(&self, class: u8) -> u64 {
-        let words = self.words(class);
-        (WORDS * 4).div_ceil(WORDS / words) as u64
+        BLOCK_BYTES.div_ceil(WORDS / self.words(class)) as u64
     }
 
     /// Bytes of memory that the heap holds.

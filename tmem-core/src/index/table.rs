@@ -4,9 +4,9 @@ use hashbrown::HashTable;
 
 use super::chunk::{self, ChunkKey, EMPTY, Header};
 use super::entry::{self, Entry};
-use super::heap::{At, Heap};
+use super::heap::{At, BLOCK_BYTES, Heap};
 use super::{NIL, SPAN};
-use crate::arena::Block;
+use crate::arena::{Block, WORDS as BLOCK_WORDS};
 use crate::evict::Nodes;
 use crate::names::Names;
 use crate::pages::NoRoom;
@@ -14,9 +14,9 @@ use crate::pages::NoRoom;
 /// A page's place in its shard: chunk number * 64 + index % 64.
 pub(super) type Token = u32;
 
-/// Bytes charged for a chunk without entries: its header, and its part of the hash table (4 + 1 bytes a bucket, at
-/// least 7/16 full after growing: 11.4).
-pub(crate) const CHUNK_BYTES: u64 = 64 + 12;
+/// Bytes charged for a chunk without entries: its header with its part of a block, and its part of the hash table (4 + 1
+/// bytes a bucket, at least 7/16 full after growing: 11.4).
+pub(crate) const CHUNK_BYTES: u64 = BLOCK_BYTES.div_ceil(BLOCK_WORDS / chunk::WORDS) as u64 + 12;
 
 /// Array classes: 2^class entries.
 const CLASSES: u8 = 7;

@@ -5,7 +5,7 @@ use super::control::{ClientState, Word};
 use super::shard::{Gone, Kind, Shard};
 use super::site::{Both, Site, home_key};
 use crate::error::OpError;
-use crate::index::{Entry, Header, NIL, SPAN};
+use crate::index::{Entry, Header, SPAN};
 use crate::key::{Key, PoolId};
 use crate::page::Page;
 use crate::pages::{NoRoom, Stored};
@@ -200,10 +200,16 @@ impl Store {
             Some(at) => at,
             None => home.create_chunk(ledger, site.home_hash, (home_key, kind), client)?,
         };
-        let Some(chunk) = both.far.create_chunk(ledger, site.hash, (site.key, kind), client) else {
+        let opened = home.open_set(ledger, at);
+        let chunk =
+            if opened { both.far.create_chunk(ledger, site.hash, (site.key, kind), client) } else { None };
+        let Some(chunk) = chunk else {
             let home = both.home();
             let header = home.index.header(at);
-            if header.map == 0 && header.further == NIL {
+            if opened && home.next_further(&header, 0).is_none() {
+                home.close_set(ledger, at);
+            }
+            if header.map == 0 && home.next_further(&home.index.header(at), 0).is_none() {
                 home.destroy_chunk(ledger, at);
             }
             return None;

@@ -122,7 +122,7 @@ impl Store {
         let mut stats = StoreStats { capacity_bytes: self.config.capacity_bytes, ..Default::default() };
         for shard in &self.shards {
             let shard = shard.lock();
-            stats.metadata_bytes += shard.index.held();
+            stats.metadata_bytes += shard.held();
             stats.raw_pages += shard.raw;
             stats.compressed_pages += shard.packed;
             stats.same_pages += shard.same;

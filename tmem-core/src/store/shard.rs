@@ -15,12 +15,15 @@ use crate::usage::ClientCounters;
 
 /// Credit above which a shard returns what a client's pages freed, in bytes: four slices.
 const KEEP: u64 = 256 << 10;
-/// Metadata charged for a page in a shared pool, to the client that put it: its entry and links (20 bytes) in an array
-/// that is at least a quarter full, because members share arrays.
-const SHARED_PAGE: u64 = 80;
-/// Bytes charged for naming a further chunk at its object's chunk 0: a B-tree of 4-byte keys in nodes of 56 bytes at
-/// least half full.
-const FURTHER_BYTES: u64 = 16;
+/// Metadata charged for a page in a shared pool, to the client that put it: its entry and links (23 bytes with what
+/// blocks waste) in an array that is at least a quarter full, because members share arrays.
+const SHARED_PAGE: u64 = 92;
+/// Bytes charged for naming a further chunk at its object's chunk 0: a B-tree of 4-byte keys, with 5 to 11 of them in
+/// leaves of 56 bytes and as many leaves in nodes of 152.
+const FURTHER_BYTES: u64 = 24;
+/// Bytes charged for an object that has further chunks: the B-tree's first leaf, as malloc rounds it, and the tree's line
+/// in a vector that may be half empty after it grew.
+const SET_BYTES: u64 = 72 + 2 * (size_of::<BTreeSet<u32>>() + size_of::<u32>()) as u64;
 
 /// What kind of pool an attachment is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +223,7 @@ impl Shard {
         client: u16,
     ) -> Option<u32> {
         let (key, kind) = header;
-        let bytes = CHUNK_BYTES + if key.number == 0 { 0 } else { FURTHER_BYTES };
+        let bytes = chunk_bytes(key.number, kind == Kind::Shared);
         if !self.client(client).charge(ledger, bytes) {
             return None;
         }
@@ -241,14 +244,13 @@ impl Shard {
     /// Removes an empty chunk.
     pub(super) fn destroy_chunk(&mut self, ledger: Ledger<'_>, chunk: u32) {
         let header = self.index.header(chunk);
-        if let Some(set) = self.further.get_mut(header.further as usize) {
-            set.clear();
-            self.unused.push(header.further);
+        if header.further != NIL {
+            self.drop_set(header.further);
         }
         if let Some(line) = self.pools.get_mut(header.key.pool as usize) {
             self.index.destroy(chunk, &mut line.chunks);
         }
-        let bytes = chunk_bytes(&header);
+        let bytes = self.charged(&header);
         let owner = self.client(header.owner);
         owner.metadata -= bytes;
         owner.refund(ledger, bytes);
@@ -262,7 +264,7 @@ impl Shard {
         let mut members =
             self.attaches.iter().filter(|a| a.word != 0 && Word(a.word).pool() == header.key.pool);
         let Some(heir) = owners.next().or_else(|| members.next().map(|a| a.client)) else { return };
-        let bytes = chunk_bytes(&header);
+        let bytes = self.charged(&header);
         let leaver = self.client(client);
         leaver.metadata -= bytes;
         leaver.refund(ledger, bytes);
@@ -272,32 +274,88 @@ impl Shard {
         self.index.set_owner(chunk, heir);
     }
 
-    /// Notes at an object's chunk 0 that it has chunk `number`.
-    pub(super) fn register(&mut self, home: u32, number: u32) {
-        let mut at = self.index.header(home).further;
-        if at == NIL {
-            at = self.unused.pop().unwrap_or_else(|| {
-                self.further.push(BTreeSet::new());
-                self.further.len() as u32 - 1
-            });
-            self.index.set_further(home, at);
+    /// Lets an object have further chunks, at the cost of its chunk 0's owner. False when the cap forbids it.
+    ///
+    /// In shared pools that is charged with chunk 0, because it may be another member's.
+    pub(super) fn open_set(&mut self, ledger: Ledger<'_>, home: u32) -> bool {
+        let header = self.index.header(home);
+        if header.further != NIL {
+            return true;
         }
+        if !self.is_shared(&header) {
+            let owner = self.client(header.owner);
+            if !owner.charge(ledger, SET_BYTES) {
+                return false;
+            }
+            owner.metadata += SET_BYTES;
+        }
+        let at = self.unused.pop().unwrap_or_else(|| {
+            self.further.push(BTreeSet::new());
+            self.further.len() as u32 - 1
+        });
+        self.index.set_further(home, at);
+        true
+    }
+
+    /// Ends that, once an object has no further chunks.
+    pub(super) fn close_set(&mut self, ledger: Ledger<'_>, home: u32) {
+        let header = self.index.header(home);
+        if !self.is_shared(&header) {
+            let owner = self.client(header.owner);
+            owner.metadata -= SET_BYTES;
+            owner.refund(ledger, SET_BYTES);
+        }
+        self.drop_set(header.further);
+        self.index.set_further(home, NIL);
+    }
+
+    fn drop_set(&mut self, at: u32) {
+        if let Some(set) = self.further.get_mut(at as usize) {
+            set.clear();
+            self.unused.push(at);
+        }
+        if self.unused.len() == self.further.len() {
+            // Nothing is charged for these any more.
+            (self.further, self.unused) = (Vec::new(), Vec::new());
+        }
+    }
+
+    fn is_shared(&self, header: &Header) -> bool {
+        self.pools.get(header.key.pool as usize).is_some_and(|line| line.shared)
+    }
+
+    /// What the chunk's owner is charged for it, without its entries.
+    fn charged(&self, header: &Header) -> u64 {
+        let shared = self.is_shared(header);
+        let set = if header.further != NIL && !shared { SET_BYTES } else { 0 };
+        chunk_bytes(header.key.number, shared) + set
+    }
+
+    /// Bytes of metadata that the shard holds, as far as it grows with what clients store.
+    pub(super) fn held(&self) -> u64 {
+        let sets = (self.further.len() - self.unused.len()) as u64 * SET_BYTES;
+        let names: usize = self.further.iter().map(BTreeSet::len).sum();
+        self.index.held() + sets + names as u64 * FURTHER_BYTES
+    }
+
+    /// Notes at an object's chunk 0, whose set is open, that it has chunk `number`.
+    pub(super) fn register(&mut self, home: u32, number: u32) {
+        let at = self.index.header(home).further;
         if let Some(set) = self.further.get_mut(at as usize) {
             set.insert(number);
         }
     }
 
     /// Forgets chunk `number`. True when chunk 0 has no other.
-    pub(super) fn unregister(&mut self, home: u32, number: u32) -> bool {
+    pub(super) fn unregister(&mut self, ledger: Ledger<'_>, home: u32, number: u32) -> bool {
         let at = self.index.header(home).further;
         let Some(set) = self.further.get_mut(at as usize) else { return true };
         set.remove(&number);
-        if !set.is_empty() {
-            return false;
+        let last = set.is_empty();
+        if last {
+            self.close_set(ledger, home);
         }
-        self.unused.push(at);
-        self.index.set_further(home, NIL);
-        true
+        last
     }
 
     /// The object's first chunk beyond chunk 0 whose number is at least `from`.
@@ -306,9 +364,14 @@ impl Shard {
     }
 }
 
-/// What a chunk is charged without its entries.
-fn chunk_bytes(header: &Header) -> u64 {
-    CHUNK_BYTES + if header.key.number == 0 { 0 } else { FURTHER_BYTES }
+/// What creating a chunk costs.
+fn chunk_bytes(number: u32, shared: bool) -> u64 {
+    CHUNK_BYTES
+        + match (number, shared) {
+            (0, false) => 0,
+            (0, true) => SET_BYTES,
+            _ => FURTHER_BYTES,
+        }
 }
 
 /// Why a page leaves.

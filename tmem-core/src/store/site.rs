@@ -67,7 +67,7 @@ impl Store {
             }
             let home = both.home();
             let Some(chunk) = home.index.find(site.home_hash, &home_key(&site.key)) else { return };
-            last = home.unregister(chunk, site.key.number);
+            last = home.unregister(ledger, chunk, site.key.number);
         }
         let home = both.home();
         if last
