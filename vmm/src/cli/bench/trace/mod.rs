@@ -70,7 +70,9 @@ pub(super) enum Format {
 fn fraction(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
-        _ => Err(format!("{text} is not a part of the distinct blocks: give more than 0 and at most 1, such as 0.1")),
+        _ => Err(format!(
+            "{text} is not a part of the distinct blocks: give more than 0 and at most 1, such as 0.1"
+        )),
     }
 }
 

@@ -163,7 +163,8 @@ fn read_text(path: &Path, mut input: impl BufRead, reading: &mut Reading) -> Res
     }
 }
 
-const NO_NUMBER: &str = "is not a block number: give decimal digits, up to 2^64 - 1 (binary traces need --format u32le)";
+const NO_NUMBER: &str =
+    "is not a block number: give decimal digits, up to 2^64 - 1 (binary traces need --format u32le)";
 
 /// A word of a line, and the byte of the line that it begins at.
 #[derive(Clone, Copy)]

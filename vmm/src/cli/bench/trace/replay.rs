@@ -64,7 +64,8 @@ impl Replay {
             eviction: self.policy,
             ..StoreConfig::default()
         })?;
-        let client = store.add_client(ClientConfig { name: "trace".to_owned(), ..ClientConfig::default() })?;
+        let client =
+            store.add_client(ClientConfig { name: "trace".to_owned(), ..ClientConfig::default() })?;
         let failed = |request, block| move |source| TraceError::Operation { request, block, source };
         let pool = client.new_pool(PoolKind::Ephemeral).map_err(failed(0, 0))?;
         let mut pool = Pool { client, pool, held: 0, page: Box::new([0; PAGE_SIZE]) };
