@@ -261,6 +261,7 @@ impl Bench<'_> {
             let (over, bench) = (&over, &self);
             let threads = 1..=u64::from(self.args.threads);
             let threads: Vec<_> = threads.map(|seed| scope.spawn(move || bench.worker(seed, over))).collect();
+            // Not a wait for anything: this is how long the user asked to measure.
             thread::sleep(Duration::from_secs_f64(self.args.seconds));
             over.store(true, Ordering::Relaxed);
             keeper.thread().unpark();
