@@ -1,4 +1,4 @@
-//! The output of `tmem run` with many guests, taken apart: `name| line`, and what is said between.
+//! The output of `tmem run`, taken apart: `name| line`, and what is said between.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -7,30 +7,35 @@ use std::time::{Duration, Instant};
 
 use super::DemoError;
 use super::measure::Mode;
-
-/// What the demo's own script prints before each mode. A guest cannot print it: its lines begin with its name.
-pub(crate) const MODE_LINE: &str = "demo: mode ";
+use super::scenario::Guest;
 
 /// A line of progress at most this often.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// Collects each guest's console in each mode, and says how far the guests are.
+/// Collects each guest's console in one mode, and says how far the guests are.
 #[derive(Debug)]
 pub(crate) struct Consoles {
     line: Vec<u8>,
     mode: Mode,
-    texts: BTreeMap<(&'static str, String), String>,
+    /// The guest whose lines have no name before them, because it is alone.
+    lone: Option<String>,
+    texts: BTreeMap<String, String>,
     others: String,
     states: BTreeMap<String, String>,
     said: Instant,
 }
 
 impl Consoles {
-    /// Nothing yet, in the first mode.
-    pub(crate) fn new() -> Self {
+    /// Nothing yet, of `guests` in `mode`.
+    pub(crate) fn new(mode: Mode, guests: &[Guest]) -> Self {
+        let lone = match guests {
+            [guest] => Some(guest.name.clone()),
+            _ => None,
+        };
         Self {
             line: Vec::new(),
-            mode: Mode::Disk,
+            mode,
+            lone,
             texts: BTreeMap::new(),
             others: String::new(),
             states: BTreeMap::new(),
@@ -38,49 +43,46 @@ impl Consoles {
         }
     }
 
-    /// What `guest` printed in `mode`.
-    pub(crate) fn console(&self, mode: Mode, guest: &str) -> &str {
-        self.texts.get(&(mode.name(), guest.to_owned())).map_or("", String::as_str)
+    /// What `guest` printed.
+    pub(crate) fn console(&self, guest: &str) -> &str {
+        self.texts.get(guest).map_or("", String::as_str)
     }
 
-    /// Lines that belong to no guest: the VMM's own.
+    /// The mode in which the guests ran.
+    pub(crate) const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Lines that belong to no guest: the VMM's own. Those of a lone guest and the VMM's cannot be told apart.
     pub(crate) fn others(&self) -> &str {
-        &self.others
+        self.lone.as_deref().map_or(&self.others, |guest| self.console(guest))
     }
 
-    /// Writes every console to `MODE-GUEST.log` in `dir`, and the rest to `tmem.log`, for whoever wants to look.
+    /// Writes every console to `MODE-GUEST.log` in `dir`, and the rest to `MODE-tmem.log`, for whoever wants to look.
     pub(crate) fn keep(&self, dir: &Path) -> Result<(), DemoError> {
-        let consoles = self.texts.iter().map(|((mode, guest), text)| (format!("{mode}-{guest}.log"), text));
-        for (name, text) in consoles.chain([("tmem.log".to_owned(), &self.others)]) {
-            let path = dir.join(name);
+        let consoles = self.texts.iter().map(|(guest, text)| (guest.as_str(), text));
+        for (name, text) in consoles.chain([("tmem", &self.others)]) {
+            let path = dir.join(format!("{}-{name}.log", self.mode.name()));
             std::fs::write(&path, text).map_err(DemoError::file(&path))?;
         }
         Ok(())
     }
 
-    /// The mode that runs now.
-    pub(crate) fn start(&mut self, mode: Mode) {
-        self.mode = mode;
-        self.states.clear();
-    }
-
     fn take(&mut self, line: &str) {
-        if let Some(name) = line.strip_prefix(MODE_LINE) {
-            if let Some(mode) = Mode::BOTH.into_iter().find(|mode| mode.name() == name) {
-                self.start(mode);
+        let (guest, text) = match (&self.lone, line.split_once("| ")) {
+            (Some(guest), _) => (guest.clone(), line),
+            (None, Some((guest, text))) if is_name(guest) => (guest.to_owned(), text),
+            (None, _) => {
+                self.others.push_str(line);
+                self.others.push('\n');
+                return;
             }
-            return;
-        }
-        let Some((guest, text)) = line.split_once("| ").filter(|(guest, _)| is_name(guest)) else {
-            self.others.push_str(line);
-            self.others.push('\n');
-            return;
         };
-        let console = self.texts.entry((self.mode.name(), guest.to_owned())).or_default();
+        let console = self.texts.entry(guest.clone()).or_default();
         console.push_str(text);
         console.push('\n');
         if let Some(state) = state_of(text) {
-            self.states.insert(guest.to_owned(), state);
+            self.states.insert(guest, state);
             self.say();
         }
     }
@@ -139,27 +141,30 @@ impl Write for Consoles {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scenario::demo;
     use super::*;
+    use tmem_images::KernelId;
 
     fn after(text: &str) -> Consoles {
-        let mut consoles = Consoles::new();
+        let mut consoles = Consoles::new(Mode::Disk, &demo(KernelId::Small));
         consoles.write_all(text.as_bytes()).unwrap();
         consoles
     }
 
     #[test]
-    fn lines_go_to_the_guest_and_mode_that_they_belong_to() {
-        let consoles = after("demo: mode disk\ng1| a\ng2| b\r\ng1| c\ndemo: mode tmem\ng1| d\n");
-        assert_eq!(consoles.console(Mode::Disk, "g1"), "a\nc\n");
-        assert_eq!(consoles.console(Mode::Disk, "g2"), "b\n");
-        assert_eq!(consoles.console(Mode::Tmem, "g1"), "d\n");
-        assert_eq!(consoles.console(Mode::Tmem, "g2"), "");
+    fn lines_go_to_the_guest_that_they_belong_to() {
+        let consoles = after("g1| a\ng2| b\r\ng1| c\n");
+        assert_eq!(consoles.console("g1"), "a\nc\n");
+        assert_eq!(consoles.console("g2"), "b\n");
+        assert_eq!(consoles.console("g3"), "");
     }
 
     #[test]
-    fn a_guest_cannot_switch_the_mode() {
-        let consoles = after("demo: mode disk\ng1| demo: mode tmem\ng1| x\n");
-        assert_eq!(consoles.console(Mode::Disk, "g1"), "demo: mode tmem\nx\n");
+    fn a_lone_guest_prints_without_its_name() {
+        let mut consoles = Consoles::new(Mode::Tmem, &demo(KernelId::Small)[..1]);
+        consoles.write_all(b"a\nx| b\n").unwrap();
+        assert_eq!(consoles.console("g1"), "a\nx| b\n");
+        assert_eq!(consoles.others(), "a\nx| b\n");
     }
 
     #[test]

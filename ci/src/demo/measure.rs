@@ -140,6 +140,9 @@ pub(crate) fn disagreements(row: &Row, guest: &GuestSide) -> Vec<String> {
     let disks =
         || guest.counters.disks.iter().filter(|(name, _)| name.starts_with("vd")).map(|(_, disk)| disk);
     let driver = &guest.counters.tmem;
+    // The driver counts what it offers, the VMM what the store keeps.
+    let lost = driver.stat("puts_refused") + driver.stat("puts_failed");
+    let kept = driver.stat("puts").saturating_sub(lost);
     let pairs = [
         ("sectors read", PAGE_SECTORS, disks().map(|disk| disk.sectors_read).sum(), row.sectors_read),
         (
@@ -148,7 +151,7 @@ pub(crate) fn disagreements(row: &Row, guest: &GuestSide) -> Vec<String> {
             disks().map(|disk| disk.sectors_written).sum(),
             row.sectors_written,
         ),
-        ("pages put", 1, driver.stat("puts"), row.puts),
+        ("pages kept", 1, kept, row.puts),
         ("puts refused", 1, driver.stat("puts_refused"), row.refusals),
         ("gets", 1, driver.stat("gets"), row.gets),
     ];
@@ -220,6 +223,15 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_page_that_was_refused_is_not_one_that_is_kept() {
+        let text = guest::tests::console(0, 0).replace("\"puts\":20}", "\"puts\":20,\"puts_refused\":5}");
+        let side = guest::read("a", &text).unwrap();
+        let mut vmm = vmm();
+        vmm.tmem = Some(VmmTmem { puts: 15, puts_refused: 5, ..VmmTmem::default() });
+        assert_eq!(disagreements(&row(Mode::Tmem, &side, &vmm), &side), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_counter_that_differs_is_named_with_both_values() {
         let side = guest::read("a", &guest::tests::console(0, 0)).unwrap();
         let mut other = vmm();
@@ -229,7 +241,7 @@ pub(crate) mod tests {
         assert_eq!(
             disagreements(&row, &side),
             [
-                "a (tmem): 20 pages put by the guest's count, 19 by the VMM's",
+                "a (tmem): 20 pages kept by the guest's count, 19 by the VMM's",
                 "a (tmem): the guest's transport is Some(\"xen\"), the VMM's Some(\"port\")",
             ]
         );

@@ -23,7 +23,7 @@ use tmem_images::{KernelId, Series};
 use crate::command::CommandError;
 use crate::lab::LabError;
 use guest::GuestError;
-use measure::{Mode, VmmReport};
+use measure::VmmReport;
 use place::Ran;
 use report::{Report, Total};
 use scenario::Guest;
@@ -99,7 +99,7 @@ pub(crate) fn main(args: &Args) -> Result<(), DemoError> {
     let dir = crate::paths::target().join("demo");
     std::fs::create_dir_all(&dir).map_err(DemoError::file(&dir))?;
     let guests = scenario::demo(kernel);
-    let report = read(&guests, place::run(&guests, args.lab, &dir)?, &Mode::BOTH, &dir)?;
+    let report = read(&guests, place::run(&guests, args.lab, &dir)?, &dir)?;
     let path = dir.join("report.json");
     crate::paths::write_json(&path, &report).map_err(DemoError::file(&path))?;
     if args.json {
@@ -112,14 +112,14 @@ pub(crate) fn main(args: &Args) -> Result<(), DemoError> {
     if faults.is_empty() { Ok(()) } else { Err(DemoError::Faults(faults)) }
 }
 
-/// Reads what all sides say about guests that ran in `modes`, their reports being in `dir`.
-pub(crate) fn read(guests: &[Guest], ran: Ran, modes: &[Mode], dir: &Path) -> Result<Report, DemoError> {
-    ran.consoles.keep(dir)?;
+/// Reads what all sides say about guests that ran, their reports being in `dir`.
+pub(crate) fn read(guests: &[Guest], ran: Ran, dir: &Path) -> Result<Report, DemoError> {
     let (mut rows, mut disagreements) = (Vec::new(), Vec::new());
-    for &mode in modes {
+    for consoles in &ran.consoles {
+        let mode = consoles.mode();
         let vmm = read_vmm_report(&dir.join(format!("{}.json", mode.name())))?;
         for Guest { name, .. } in guests {
-            let inside = guest::read(name, ran.consoles.console(mode, name))?;
+            let inside = guest::read(name, consoles.console(name))?;
             let outside = vmm.guests.iter().find(|guest| guest.name == *name);
             let row =
                 measure::row(mode, &inside, outside.ok_or_else(|| DemoError::Unmentioned(name.clone()))?);

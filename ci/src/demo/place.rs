@@ -2,17 +2,18 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use tmem_images::{GuestSpec, KernelId};
 
 use super::DemoError;
-use super::consoles::{Consoles, MODE_LINE};
+use super::consoles::Consoles;
 use super::measure::Mode;
 use super::scenario::{Boot, DISK_MIB, Guest, disk, lab_disks, toml};
 use crate::doctor::Ability;
 use crate::lab::{Added, Job, Lab, place_of};
 
-/// Memory of the emulated host in MiB: four guests, their disks, the store and what the host itself needs.
+/// Memory of an emulated host in MiB: four guests, their disks, the store and what the host itself needs.
 const LAB_MEMORY_MIB: u32 = 2048;
 
 /// Guests that ran; the VMM's reports are in the folder given, as disk.json and tmem.json.
@@ -21,8 +22,8 @@ pub(crate) struct Ran {
     pub(crate) place: &'static str,
     /// Why there.
     pub(crate) why: String,
-    /// The guests' consoles.
-    pub(crate) consoles: Consoles,
+    /// The guests' consoles, in each mode.
+    pub(crate) consoles: Vec<Consoles>,
     /// Packages that the images were made of.
     pub(crate) packages: Vec<String>,
 }
@@ -43,7 +44,8 @@ pub(super) fn run(guests: &[Guest], lab: bool, dir: &Path) -> Result<Ran, DemoEr
     in_lab(&Lab::prepare()?, guests, &Mode::BOTH, here.why, dir)
 }
 
-/// Runs `guests` in the lab, in each of `modes`.
+/// Runs `guests` in the lab, in each of `modes`: every mode in a lab of its own, all at once, because an emulated host
+/// keeps one CPU busy.
 pub(crate) fn in_lab(
     lab: &Lab,
     guests: &[Guest],
@@ -51,6 +53,17 @@ pub(crate) fn in_lab(
     why: String,
     dir: &Path,
 ) -> Result<Ran, DemoError> {
+    let consoles = thread::scope(|scope| {
+        let runs: Vec<_> =
+            modes.iter().map(|&mode| scope.spawn(move || mode_in_lab(lab, guests, mode, dir))).collect();
+        runs.into_iter()
+            .map(|run| run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(Ran { place: "lab", why, consoles, packages: lab.packages() })
+}
+
+fn mode_in_lab(lab: &Lab, guests: &[Guest], mode: Mode, dir: &Path) -> Result<Consoles, DemoError> {
     let mut kernels: Vec<KernelId> = guests.iter().map(|guest| guest.kernel).collect();
     kernels.sort_unstable();
     kernels.dedup();
@@ -63,42 +76,32 @@ pub(crate) fn in_lab(
         let file = boots.iter().find(|(id, _)| *id == kernel).map_or("bzImage", |(_, file)| file);
         Boot { kernel: format!("{place}/{file}").into(), initrd: format!("{place}/initramfs").into() }
     };
-    let mut job = Job {
-        guests: kernels.clone(),
+    let from = dir.join(format!("{}.toml", mode.name()));
+    std::fs::write(&from, toml(guests, mode, boot, Path::new("/tmp"))).map_err(DemoError::file(&from))?;
+    let job = Job {
+        guests: kernels,
         memory_mib: LAB_MEMORY_MIB,
-        out: dir.join("out"),
-        progress: true,
-        ..Job::new(&script(guests, modes))
+        out: dir.join("out").join(mode.name()),
+        progress: Some(format!("lab ({})", mode.name())),
+        added: vec![Added { to: "/lab/guests.toml".into(), from }],
+        ..Job::new(&script(guests))
     };
-    for mode in modes {
-        let from = dir.join(format!("{}.toml", mode.name()));
-        let text = toml(guests, *mode, boot, Path::new("/tmp"));
-        std::fs::write(&from, text).map_err(DemoError::file(&from))?;
-        job.added.push(Added { to: format!("/lab/{}.toml", mode.name()), from });
-    }
-    let mut consoles = Consoles::new();
-    let outcome = lab.run(&job, &mut consoles)?;
+    let mut consoles = Consoles::new(mode, guests);
+    let outcome = lab.run(&job, &mut consoles);
+    consoles.keep(dir)?;
+    let outcome = outcome?;
     if outcome.status != 0 {
-        consoles.keep(dir)?;
         return Err(DemoError::Run { status: outcome.status, said: consoles.others().into() });
     }
-    for mode in modes {
-        let name = format!("{}.json", mode.name());
-        let (from, to) = (job.out.join(&name), dir.join(&name));
-        std::fs::rename(&from, &to).map_err(DemoError::file(&from))?;
-    }
-    Ok(Ran { place: "lab", why, consoles, packages: lab.packages() })
+    let (from, to) = (job.out.join("report.json"), dir.join(format!("{}.json", mode.name())));
+    std::fs::rename(&from, &to).map_err(DemoError::file(&from))?;
+    Ok(consoles)
 }
 
-/// What the lab's shell does: each mode starts with empty disks.
-fn script(guests: &[Guest], modes: &[Mode]) -> String {
+/// What the lab's shell does: guests with empty disks.
+fn script(guests: &[Guest]) -> String {
     let disks = lab_disks(guests);
-    let modes: Vec<&str> = modes.iter().map(|mode| mode.name()).collect();
-    format!(
-        "for mode in {}; do echo \"{MODE_LINE}$mode\"; rm -f {disks}; truncate -s {DISK_MIB}M {disks}; \
-         tmem run /lab/$mode.toml --report /out/$mode.json || exit; done",
-        modes.join(" ")
-    )
+    format!("truncate -s {DISK_MIB}M {disks} && tmem run /lab/guests.toml --report /out/report.json")
 }
 
 fn native(guests: &[Guest], why: String, dir: &Path) -> Result<Ran, DemoError> {
@@ -109,7 +112,7 @@ fn native(guests: &[Guest], why: String, dir: &Path) -> Result<Ran, DemoError> {
         kernel: images.kernel(id)?.boot_file().into(),
         initrd: images.guest_initramfs(&GuestSpec::new(id))?,
     };
-    let mut consoles = Consoles::new();
+    let mut ran = Vec::new();
     for mode in Mode::BOTH {
         for guest in guests {
             empty_disk(&disk(dir, &guest.name))?;
@@ -117,16 +120,19 @@ fn native(guests: &[Guest], why: String, dir: &Path) -> Result<Ran, DemoError> {
         let config = dir.join(format!("{}.toml", mode.name()));
         let text = toml(guests, mode, |_| boot.clone(), dir);
         std::fs::write(&config, text).map_err(DemoError::file(&config))?;
-        consoles.start(mode);
+        let mut consoles = Consoles::new(mode, guests);
         let report = dir.join(format!("{}.json", mode.name()));
-        run_natively(&tmem, &config, &report, &mut consoles)?;
+        let result = run_natively(&tmem, &config, &report, &mut consoles);
+        consoles.keep(dir)?;
+        result?;
+        ran.push(consoles);
     }
     for guest in guests {
         let path = disk(dir, &guest.name);
         std::fs::remove_file(&path).map_err(DemoError::file(&path))?;
     }
     let packages = images.used().iter().map(ToString::to_string).collect();
-    Ok(Ran { place: "native", why, consoles, packages })
+    Ok(Ran { place: "native", why, consoles: ran, packages })
 }
 
 /// A sparse file of the disk's size, with nothing in it.
@@ -157,14 +163,12 @@ mod tests {
     use crate::demo::scenario;
 
     #[test]
-    fn each_mode_starts_with_empty_disks_and_stops_the_script_if_it_fails() {
+    fn guests_start_with_empty_disks() {
         let mut guests = scenario::demo(KernelId::Small);
         guests.truncate(2);
         assert_eq!(
-            script(&guests, &Mode::BOTH),
-            "for mode in disk tmem; do echo \"demo: mode $mode\"; rm -f /tmp/g1.img /tmp/g2.img; \
-             truncate -s 256M /tmp/g1.img /tmp/g2.img; \
-             tmem run /lab/$mode.toml --report /out/$mode.json || exit; done"
+            script(&guests),
+            "truncate -s 256M /tmp/g1.img /tmp/g2.img && tmem run /lab/guests.toml --report /out/report.json"
         );
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn main(args: &Args) -> i32 {
         memory_mib: args.memory,
         limits: Limits { silence: args.silence, total: args.timeout, ..Limits::default() },
         out: args.out.clone(),
-        progress: true,
+        progress: Some("lab".into()),
         ..Job::new(&args.command.join(" "))
     };
     let result = Lab::prepare().and_then(|lab| match args.repeat {

@@ -78,8 +78,8 @@ pub(crate) struct Job {
     pub(crate) limits: Limits,
     /// Where the command's /out goes.
     pub(crate) out: PathBuf,
-    /// Whether to speak about progress on standard error.
-    pub(crate) progress: bool,
+    /// Under which name to speak about progress on standard error, if at all.
+    pub(crate) progress: Option<String>,
 }
 
 impl Job {
@@ -92,7 +92,7 @@ impl Job {
             memory_mib: 3072,
             limits: Limits::default(),
             out: crate::paths::target().join("lab/out"),
-            progress: false,
+            progress: None,
         }
     }
 }
@@ -121,7 +121,7 @@ impl Lab {
             memory_mib: job.memory_mib,
             limits: job.limits,
             logs: &logs,
-            progress: job.progress,
+            progress: job.progress.as_deref(),
         };
         let finished = run::run(&plan, sink);
         // Large, and made again in no time.

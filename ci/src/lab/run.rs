@@ -30,8 +30,8 @@ pub(super) struct Plan<'a> {
     pub(super) limits: Limits,
     /// Folder of this run's logs.
     pub(super) logs: &'a Path,
-    /// Whether to speak about progress on standard error.
-    pub(super) progress: bool,
+    /// Under which name to speak about progress on standard error, if at all.
+    pub(super) progress: Option<&'a str>,
 }
 
 /// A finished run.
@@ -114,7 +114,7 @@ impl Session {
             logs,
             seen: Seen::default(),
             off: false,
-            progress: plan.progress.then(Progress::new),
+            progress: plan.progress.map(Progress::new),
         })
     }
 
@@ -220,14 +220,16 @@ fn log_name(channel: Channel) -> &'static str {
 /// Says on standard error that something is happening while the command is silent: one line that is rewritten on a
 /// terminal, a line every [`PROGRESS_EVERY`] elsewhere.
 struct Progress {
+    name: String,
     terminal: bool,
     shown: bool,
     last: Instant,
 }
 
 impl Progress {
-    fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), shown: false, last: Instant::now() }
+    fn new(name: &str) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self { name: name.to_owned(), terminal, shown: false, last: Instant::now() }
     }
 
     fn say(&mut self, phase: &str, started: Instant, silent: Duration) {
@@ -235,8 +237,8 @@ impl Progress {
             return;
         }
         self.last = Instant::now();
-        let text =
-            format!("lab: {phase}, {} s, silent for {} s", started.elapsed().as_secs(), silent.as_secs());
+        let (took, silent) = (started.elapsed().as_secs(), silent.as_secs());
+        let text = format!("{}: {phase}, {took} s, silent for {silent} s", self.name);
         if self.terminal {
             eprint!("\r\x1b[K{text}");
             self.shown = true;

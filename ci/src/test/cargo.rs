@@ -3,6 +3,8 @@
 
 use std::process::{Command, Stdio};
 
+use serde::Deserialize;
+
 use super::Context;
 use super::report::Ending;
 use crate::command;
@@ -27,24 +29,71 @@ pub(super) fn lints(_: &Context, name: &str) -> Ending {
     logged(name, &mut cargo, |_| Ok("cargo clippy --workspace --all-targets -- -D warnings".into()))
 }
 
-/// Tests inside the crates.
+/// Tests inside the crates. Programs are named: `--bins` would take in the bare guest's payloads, which have no test harness.
 pub(super) fn unit(_: &Context, name: &str) -> Ending {
-    tests(name, &["--workspace", "--lib", "--bins"])
+    tests(name, &["--lib", "--bin", "tmem", "--bin", "xtask", "--bin", "tmem-workload"])
 }
 
 /// Tests of the store against its model, and under many threads.
 pub(super) fn model(_: &Context, name: &str) -> Ending {
-    tests(name, &["--package", "tmem-core", "--test", "*"])
+    tests_of(name, |package| package == STORE)
 }
 
 /// Tests of the other crates that stand in their tests folders: the C header's drift, the VMM on whatever KVM is here.
 pub(super) fn integration(_: &Context, name: &str) -> Ending {
-    tests(name, &["--workspace", "--exclude", "tmem-core", "--test", "*"])
+    tests_of(name, |package| package != STORE)
+}
+
+/// The package whose tests are those of the model.
+const STORE: &str = "tmem-core";
+
+/// Runs the test programs of some packages. They are picked out of the whole workspace by name, and not by package, so that
+/// every step builds dependencies with the same features, that is, once.
+fn tests_of(name: &str, wanted: impl Fn(&str) -> bool) -> Ending {
+    let programs = match test_programs() {
+        Ok(programs) => programs,
+        Err(error) => return Ending::Failed(error),
+    };
+    let mut selection = Vec::new();
+    for (package, program) in &programs {
+        if wanted(package) {
+            selection.extend(["--test", program]);
+        }
+    }
+    tests(name, &selection)
+}
+
+/// Every test program of the workspace, with its package.
+fn test_programs() -> Result<Vec<(String, String)>, String> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        targets: Vec<Target>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+    }
+    let mut cargo = crate::build::cargo();
+    cargo.args(["metadata", "--no-deps", "--format-version", "1"]);
+    let text = command::stdout_of(&mut cargo).map_err(|error| error.to_string())?;
+    let metadata: Metadata =
+        serde_json::from_str(&text).map_err(|error| format!("cannot read `cargo metadata`: {error}"))?;
+    let tests = |package: Package| {
+        let targets = package.targets.into_iter().filter(|target| target.kind == ["test"]);
+        targets.map(move |target| (package.name.clone(), target.name)).collect::<Vec<_>>()
+    };
+    Ok(metadata.packages.into_iter().flat_map(tests).collect())
 }
 
 /// Examples in the documentation.
 pub(super) fn doc(_: &Context, name: &str) -> Ending {
-    tests(name, &["--workspace", "--doc"])
+    tests(name, &["--doc"])
 }
 
 /// One version of each rust-vmm crate.
@@ -62,7 +111,7 @@ pub(super) fn lock(_: &Context, _: &str) -> Ending {
 
 fn tests(name: &str, selection: &[&str]) -> Ending {
     let mut cargo = crate::build::cargo();
-    cargo.arg("test").args(selection);
+    cargo.args(["test", "--workspace"]).args(selection);
     logged(name, &mut cargo, |text| {
         let count = passed(text);
         if count == 0 { Err("cargo test ran no test at all".into()) } else { Ok(format!("{count} tests")) }
@@ -116,6 +165,13 @@ fn without_component(subcommand: &str, component: &str) -> Option<Ending> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn test_programs_of_this_workspace_are_found() {
+        let programs = test_programs().unwrap();
+        assert!(programs.contains(&(STORE.to_owned(), "model".to_owned())), "{programs:?}");
+        assert!(programs.iter().any(|(package, _)| package != STORE));
+    }
 
     #[test]
     fn counts_of_several_test_programs_are_added() {

@@ -18,7 +18,7 @@ mod lock;
 mod report;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -121,18 +121,20 @@ fn chosen(only: &[String]) -> Result<Vec<&'static Step>, TestError> {
     Ok(STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| name == step.name)).collect())
 }
 
-/// Each lane runs its steps in order; the lanes run side by side, because compiling and emulating want a CPU each.
+/// Two workers: one compiles, in order, and then helps the other with the guests. Compiling and emulating want a CPU each.
 fn run(steps: &[&'static Step]) -> Report {
     let started = Instant::now();
     let context = Context::default();
     let running: Mutex<BTreeMap<&'static str, Instant>> = Mutex::default();
+    let of = |lane| Mutex::new(steps.iter().copied().filter(|step| step.lane == lane).collect());
+    let (compile, guests): (Queue, Queue) = (of(Lane::Compile), of(Lane::Guests));
     let (sender, finished) = mpsc::channel();
     let mut done = Vec::new();
     thread::scope(|scope| {
-        for lane in [Lane::Compile, Lane::Guests] {
+        for queues in [vec![&compile, &guests], vec![&guests]] {
             let (sender, context, running) = (sender.clone(), &context, &running);
             scope.spawn(move || {
-                for step in steps.iter().filter(|step| step.lane == lane) {
+                while let Some(step) = queues.iter().find_map(|queue| lock(queue).pop_front()) {
                     let start = Instant::now();
                     lock(running).insert(step.name, start);
                     let ending = (step.run)(context, step.name);
@@ -158,8 +160,11 @@ fn run(steps: &[&'static Step]) -> Report {
     Report { steps: done, seconds: started.elapsed().as_secs_f64().round() }
 }
 
+/// Steps that wait for a worker.
+type Queue = Mutex<VecDeque<&'static Step>>;
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // A map of names and times is whole after every statement.
+    // What is behind them, maps and queues, is whole after every statement.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
