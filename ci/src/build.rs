@@ -10,37 +10,19 @@ use crate::paths;
 /// from build scripts and procedural macros, which cannot be static.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// `tmem` as a static program, which runs in an initramfs that holds no library. Its flags differ from a usual build's, so
-/// it has a target folder of its own and neither build throws the other's work away.
-pub(crate) fn static_tmem() -> Result<PathBuf, CommandError> {
+/// `tmem` as a static program, for this machine and for the lab, whose initramfs holds no library. Its flags differ from a
+/// usual build's, so it has a target folder of its own and neither build throws the other's work away.
+pub(crate) fn tmem() -> Result<PathBuf, CommandError> {
     let target = paths::target().join("static");
     let mut cargo = cargo();
-    cargo.args([
-        "build",
-        "--release",
-        "--package",
-        "tmem-vmm",
-        "--bin",
-        "tmem",
-        "--target",
-        TARGET,
-        "--target-dir",
-    ]);
     cargo
+        .args(["build", "--release", "--package", "tmem-vmm", "--bin", "tmem", "--target", TARGET])
+        .arg("--target-dir")
         .arg(&target)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     command::run(&mut cargo)?;
     Ok(target.join(TARGET).join("release/tmem"))
-}
-
-/// `tmem` for this machine.
-pub(crate) fn native_tmem() -> Result<PathBuf, CommandError> {
-    let target = paths::target();
-    let mut cargo = cargo();
-    cargo.args(["build", "--release", "--package", "tmem-vmm", "--bin", "tmem", "--target-dir"]).arg(&target);
-    command::run(&mut cargo)?;
-    Ok(target.join("release/tmem"))
 }
 
 /// The cargo that runs us, in the repository's root.

@@ -34,7 +34,7 @@ pub(super) fn run(guests: &[Guest], lab: bool, dir: &Path) -> Result<Ran, DemoEr
     let here = if lab {
         Ability { works: false, why: "as --lab asks".into() }
     } else {
-        crate::doctor::examine(&crate::build::native_tmem()?)?.linux_guests
+        crate::doctor::examine(&crate::build::tmem()?)?.linux_guests
     };
     if here.works {
         eprintln!("demo: running on this machine: {}", here.why);
@@ -106,7 +106,7 @@ fn script(guests: &[Guest]) -> String {
 
 fn native(guests: &[Guest], why: String, dir: &Path) -> Result<Ran, DemoError> {
     let images = crate::images::open()?;
-    let tmem = crate::build::native_tmem()?;
+    let tmem = crate::build::tmem()?;
     let id = guests.first().map_or(KernelId::Small, |guest| guest.kernel);
     let boot = Boot {
         kernel: images.kernel(id)?.boot_file().into(),

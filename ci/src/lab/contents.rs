@@ -22,7 +22,7 @@ impl Lab {
     pub(crate) fn prepare() -> Result<Self, LabError> {
         crate::setup::ensure()?;
         let images = crate::images::open()?;
-        let tmem = crate::build::static_tmem()?;
+        let tmem = crate::build::tmem()?;
         Ok(Self { images, tmem })
     }
 

@@ -38,7 +38,7 @@ fn driver(series: Series) -> Ending {
 /// Bare guests on this machine's KVM: every case of the selftest, then 4 guests of 4 vCPUs at once.
 pub(super) fn bare(_: &Context, name: &str) -> Ending {
     let run = || -> Result<Ending, Box<dyn std::error::Error>> {
-        let tmem = crate::build::native_tmem()?;
+        let tmem = crate::build::tmem()?;
         let ability = crate::doctor::examine(&tmem)?.bare_guests;
         if !ability.works {
             return Ok(Ending::Skipped(format!("{}; step bare-lab runs them in the lab", ability.why)));
