@@ -9,11 +9,15 @@ mod selftest;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
 
 /// Runs Linux guests on KVM that put pages they have no room for into one shared store (transcendent memory).
 #[derive(Debug, Parser)]
 #[command(name = "tmem", version, propagate_version = true)]
 struct Cli {
+    /// Say on standard error what happens in the VMM: off, error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    log: LevelFilter,
     #[command(subcommand)]
     command: Command,
 }
@@ -28,7 +32,9 @@ enum Command {
 
 /// Reads the command line, does what it says, and returns the exit status.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt().with_max_level(cli.log).with_writer(std::io::stderr).init();
+    match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Bench(args) => bench::run(&args),

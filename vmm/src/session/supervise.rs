@@ -174,7 +174,16 @@ impl Session {
         };
         let events = self.events.clone();
         let service = share.as_ref().map(Share::service);
+        let name = config.spec.name.clone();
+        tracing::info!(
+            guest = name,
+            memory_bytes = config.spec.memory.size(),
+            vcpus = config.spec.vcpus,
+            transport = ?service.map(|service| service.transport),
+            "starting"
+        );
         let guest = Guest::start(&self.system, &config.spec, &ram, service, console, move || {
+            tracing::info!(guest = name, "ended");
             // The session waits for this until every guest has ended.
             let _ = events.send(Event::Ended);
         })?;

@@ -116,6 +116,7 @@ impl Block {
         let (code, filled) = match outcome {
             Ok(filled) => (VIRTIO_BLK_S_OK, filled),
             Err(code) => {
+                tracing::debug!(sectors = self.sectors, code, "a disk refused a request");
                 count(&self.counters.errors, 1);
                 (code, 0)
             }

@@ -148,8 +148,13 @@ impl MmioTransport {
         let starts =
             value & VIRTIO_CONFIG_S_DRIVER_OK != 0 && registers.status & VIRTIO_CONFIG_S_DRIVER_OK == 0;
         registers.status = value;
-        if starts && !self.start(registers) {
-            registers.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+        if starts {
+            let started = self.start(registers);
+            let features = registers.driver_features;
+            tracing::debug!(device = self.id, features = format_args!("{features:#x}"), started, "driver ok");
+            if !started {
+                registers.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+            }
         }
     }
 
@@ -171,7 +176,10 @@ impl MmioTransport {
                 registers.place = Place::Serving(worker);
                 true
             }
-            Err(_) => false,
+            Err(error) => {
+                tracing::error!(device = self.id, %error, "lost: the host has no thread for it");
+                false
+            }
         }
     }
 }
