@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn slices_shrink_towards_the_cap_and_never_pass_it() {
-        let books = Books::new(Arc::new(Arena::new(16).unwrap()), 4);
+        let books = Books::new(Arc::new(Arena::new(16, 0).unwrap()), 4);
         let account = Account::new(1 << 20);
         assert_eq!(books.grant(&account, 100), SLICE);
         let mut total = SLICE;

@@ -22,6 +22,9 @@ pub enum Codec {
 pub struct StoreConfig {
     /// Bytes the store may hold in pages and metadata together.
     pub capacity_bytes: u64,
+    /// Bytes of that which get their memory when the store is made, and keep it: no put into them waits for a page fault.
+    /// The rest follows as it is needed, a little ahead of puts, and goes back to the host when it is free for long.
+    pub committed_bytes: u64,
     /// How pages are kept.
     pub codec: Codec,
     /// Number of index shards, a power of two; 0 chooses by capacity.
@@ -36,6 +39,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             capacity_bytes: 1 << 30,
+            committed_bytes: 0,
             codec: Codec::default(),
             shards: 0,
             eviction: Eviction::default(),

@@ -15,6 +15,8 @@ pub(super) struct Free {
     free: u32,
     /// Frames of extents that were never touched, or given back.
     bare: u32,
+    /// Extents below this one keep their memory.
+    committed: usize,
 }
 
 struct Extent {
@@ -40,7 +42,15 @@ impl Free {
                 Extent { bits, free: free as u16, backed: false, idle: 0 }
             })
             .collect();
-        Self { extents, lowest: 0, free: frames, bare: frames }
+        Self { extents, lowest: 0, free: frames, bare: frames, committed: 0 }
+    }
+
+    /// Marks the extents of the first `frames` frames as backed, for good.
+    pub(super) fn commit(&mut self, frames: u32) {
+        self.committed = frames.div_ceil(EXTENT) as usize;
+        for extent in self.extents.iter_mut().take(self.committed) {
+            self.bare -= u32::from(extent.back()) * u32::from(extent.free);
+        }
     }
 
     pub(super) fn free(&self) -> u32 {
@@ -104,13 +114,14 @@ impl Free {
         if self.free - self.bare < keep + EXTENT {
             return None;
         }
-        let found = self.extents.iter_mut().rposition(|e| {
+        let committed = self.committed.min(self.extents.len());
+        let found = self.extents.get_mut(committed..)?.iter_mut().rposition(|e| {
             if !e.backed || u32::from(e.free) != EXTENT {
                 return false;
             }
             e.idle = e.idle.saturating_add(1);
             e.idle > rounds
-        })?;
+        })? + committed;
         let extent = self.extents.get_mut(found)?;
         extent.bits = [0; WORDS];
         extent.free = 0;
@@ -163,6 +174,14 @@ mod tests {
         got.clear();
         free.take(2, &mut got);
         assert_eq!(got, [3, EXTENT + 1]);
+    }
+
+    #[test]
+    fn committed_extents_are_never_given_back() {
+        let mut free = Free::new(3 * EXTENT);
+        free.commit(EXTENT + 1);
+        assert_eq!(free.bare(), EXTENT);
+        assert!((0..9).all(|_| free.take_idle(1, 0).is_none()));
     }
 
     #[test]

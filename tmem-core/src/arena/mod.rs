@@ -42,14 +42,17 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// Reserves `frames` frames; none is committed.
-    pub(crate) fn new(frames: u32) -> io::Result<Self> {
+    /// Reserves `frames` frames. The first `committed` of them get their memory now and keep it.
+    pub(crate) fn new(frames: u32, committed: u32) -> io::Result<Self> {
+        let map = Map::reserve(frames)?;
         let mut free = Free::new(frames);
+        free.commit(committed);
+        map.populate(0, committed.next_multiple_of(EXTENT));
         let mut reserve = Vec::new();
         free.take(RESERVE.min(frames / 16) as usize, &mut reserve);
         let magazine = |_| CachePadded::new(Mutex::new(Vec::with_capacity(2 * BATCH)));
         Ok(Self {
-            map: Map::reserve(frames)?,
+            map,
             frames,
             common: AtomicU32::new(free.free()),
             bare: AtomicU32::new(free.bare()),

@@ -4,7 +4,7 @@ mod checksum;
 mod lz4;
 mod same;
 
-pub(crate) use checksum::checksum;
+pub(crate) use checksum::{checksum, copy};
 pub(crate) use lz4::{WORST, compress, decompress};
 pub(crate) use same::{fill, same_word};
 

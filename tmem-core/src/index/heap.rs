@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn arrays_are_disjoint_and_blocks_come_back() {
-        let arena = Arc::new(Arena::new(64).unwrap());
+        let arena = Arc::new(Arena::new(64, 0).unwrap());
         let before = arena.count_free();
         let mut heap = Heap::new([3, 320]);
         let taken: Vec<(At, u8)> = (0..700)

@@ -63,10 +63,8 @@ impl PageStore for ArenaPages {
             return Ok(Stored { a: word as u32, b: (word >> 32) as u32, form: Form::Same, units: 0 });
         }
         let frame = self.arena.alloc().ok_or(NoRoom)?;
-        // Reading first for the checksum brings the page into the cache, where the copy finds it.
-        let checksum = codec::checksum(page);
         // SAFETY: the frame was just allocated, and nobody else knows it until the caller links it.
-        unsafe { self.arena.page_mut(frame) }.copy_from_slice(page);
+        let checksum = codec::copy(page, unsafe { self.arena.page_mut(frame) });
         Ok(Stored { a: frame, b: checksum, form: Form::Raw, units: 0 })
     }
 

@@ -308,7 +308,7 @@ mod tests {
     const HOME: Home = Home { shard: 3, token: 77 };
 
     fn log(frames: u32) -> Log {
-        Log::new(Arc::new(Arena::new(frames).unwrap()))
+        Log::new(Arc::new(Arena::new(frames, 0).unwrap()))
     }
 
     #[test]

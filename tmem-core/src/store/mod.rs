@@ -55,7 +55,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store of the given shape. Address space is reserved, but no memory is committed.
+    /// A store of the given shape. Address space is reserved; of memory, only what the configuration wants committed.
     ///
     /// # Errors
     /// [`StoreError::Config`] for impossible numbers, [`StoreError::Reserve`] when there is no address space.
@@ -77,6 +77,13 @@ impl Store {
         let Ok(frames) = u32::try_from(capacity / PAGE_SIZE as u64) else {
             return refuse("capacity_bytes", capacity, "frame numbers have 32 bits: at most 16 TiB");
         };
+        if config.committed_bytes > capacity {
+            return refuse(
+                "committed_bytes",
+                config.committed_bytes,
+                "at most the capacity can be committed",
+            );
+        }
         if config.shards != 0 && (!config.shards.is_power_of_two() || config.shards > MOST_SHARDS) {
             return refuse(
                 "shards",
@@ -89,7 +96,8 @@ impl Store {
             shards => shards,
         };
         let reserve = |source| StoreError::Reserve { bytes: capacity, source };
-        let arena = Arc::new(Arena::new(frames).map_err(reserve)?);
+        let committed = config.committed_bytes.div_ceil(PAGE_SIZE as u64) as u32;
+        let arena = Arc::new(Arena::new(frames, committed).map_err(reserve)?);
         let local = Arc::new(ArenaPages::new(Arc::clone(&arena), config.verify_every_read));
         let names = Names::new();
         Ok(Arc::new(Self {

@@ -154,7 +154,12 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
     };
     // Room for every page raw, a quarter for metadata of lone pages, and what magazines hold.
     let capacity_bytes = u64::from(args.pages) * PAGE_SIZE as u64 / 4 * 5 + (64 << 20);
-    let store = Store::new(StoreConfig { capacity_bytes, codec, ..Default::default() })?;
+    let store = Store::new(StoreConfig {
+        capacity_bytes,
+        committed_bytes: capacity_bytes,
+        codec,
+        ..Default::default()
+    })?;
     let guest = store.add_client(ClientConfig { name: "bench".into(), ..Default::default() })?;
     let pool = guest.new_pool(PoolKind::Persistent)?;
     let objects = if args.mode == Mode::Hot { 1 } else { args.objects };
