@@ -58,7 +58,7 @@ pub(crate) fn main(json: bool, lock: bool) -> Result<(), ImagesError> {
 
 fn make(images: &Images) -> Result<Vec<Row>, ImagesError> {
     let mut rows = Vec::new();
-    // The tmem-aware kernel is another ten minutes of compiling; it is made when something asks for it.
+    // The tmem-aware kernel is another 13 minutes of compiling; it is made when something asks for it.
     for id in KernelId::ALL.into_iter().filter(|id| *id != KernelId::TmemAware) {
         let kernel = images.kernel(id)?;
         let mut files = vec![("kernel (bzImage)", kernel.bzimage.clone())];

@@ -85,7 +85,7 @@ impl Images {
         Lock::write(&self.repo.join("images"), self.used())
     }
 
-    /// A kernel with its modules. The small and the tmem-aware one take about ten minutes of processor time when it is not in the cache.
+    /// A kernel with its modules. The small and the tmem-aware one take about 13 minutes of processor time when it is not in the cache.
     ///
     /// # Errors
     /// If a package cannot be had, or the build fails.

@@ -1,4 +1,4 @@
-//! The small guest kernel, as it is or tmem-aware: Debian's source, a short configuration, perhaps patches, about ten
+//! The small guest kernel, as it is or tmem-aware: Debian's source, a short configuration, perhaps patches, about 13
 //! minutes of processor time, once.
 
 use std::fs;
@@ -151,7 +151,7 @@ impl Small<'_> {
             .args(["bzImage", "modules"])
             .envs(FIXED);
         let what = format!(
-            "building the {} kernel (once; about ten minutes of processor time, 1550 steps)",
+            "building the {} kernel (once; about 13 minutes of processor time, 1550 steps)",
             self.id
         );
         command::long(self.progress, &what, &mut make, &work.join("build.log"))
