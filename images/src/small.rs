@@ -150,10 +150,8 @@ impl Small<'_> {
             .arg(format!("-j{jobs}"))
             .args(["bzImage", "modules"])
             .envs(FIXED);
-        let what = format!(
-            "building the {} kernel (once; about 13 minutes of processor time, 1550 steps)",
-            self.id
-        );
+        let what =
+            format!("building the {} kernel (once; about 13 minutes of processor time, 1550 steps)", self.id);
         command::long(self.progress, &what, &mut make, &work.join("build.log"))
     }
 

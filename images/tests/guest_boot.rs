@@ -33,7 +33,8 @@ fn boot(words: &str) -> Option<Vec<Value>> {
     disk.as_file().set_len(128 << 20).unwrap();
 
     // A machine without ACPI: with it, QEMU's microvm has no timer that the kernel could calibrate against unless KVM
-    // is there. Without ACPI it cannot be powered off, so guests reboot, which `-no-reboot` makes an exit.
+    // is there. Without ACPI it cannot be powered off, so guests reboot, by a triple
+    // fault (it has no other means), which `-no-reboot` makes an exit.
     let mut qemu = Command::new("timeout");
     qemu.args([
         "300",
@@ -45,13 +46,14 @@ fn boot(words: &str) -> Option<Vec<Value>> {
     ]);
     qemu.args(["-cpu", "max", "-m", "64", "-nographic", "-no-reboot", "-nic", "none"]);
     qemu.arg("-kernel").arg(&kernel.bzimage).arg("-initrd").arg(&initramfs);
-    qemu.arg("-append").arg(format!("console=ttyS0 quiet panic=-1 guest.end=reboot {words}"));
+    qemu.arg("-append").arg(format!("console=ttyS0 quiet panic=-1 reboot=t guest.end=reboot {words}"));
     qemu.arg("-drive").arg(format!("id=d,if=none,format=raw,file={}", disk.path().display()));
     qemu.args(["-device", "virtio-blk-device,drive=d"]);
     let output = qemu.stdin(Stdio::null()).output().unwrap();
 
     let console = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{console}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "QEMU did not end by itself: {}", output.status);
     let reports = console.lines().filter_map(|line| line.trim_end().strip_prefix("TMEM-REPORT "));
     Some(reports.map(|report| serde_json::from_str(report).unwrap()).collect())
 }
