@@ -78,6 +78,7 @@ finish() {
 }
 
 say ready
+# Empty lines come all the time; they are only interrupts.
 (
     /bin/sh -c "$(cat /lab/command)" </dev/null >&3 2>&1 4>&-
     finish $?

@@ -21,6 +21,9 @@ const PROGRAM: &str = "qemu-system-x86_64";
 /// randomisation cost emulated instructions and protect nobody here; without the latter, registers name symbols.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 loglevel=6 panic=-1 mitigations=off nokaslr";
 
+/// How long a write to the emulator may block.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A stream from the emulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Channel {
@@ -139,13 +142,19 @@ impl Machine<'_> {
             .spawn()?;
         for (channel, listener) in listeners {
             let events = events.clone();
-            thread::spawn(move || match listener.accept().and_then(|(one, _)| Ok((one.try_clone()?, one))) {
-                Ok((writer, reader)) => {
-                    // The receiver is gone only when the run is over: nothing is left to tell it.
-                    let _ = events.send(Event::Connected(channel, writer));
-                    forward(channel, reader, &events);
+            thread::spawn(move || {
+                match listener.accept().and_then(|(one, _)| {
+                    // A host that no longer reads must not stop the watch.
+                    one.set_write_timeout(Some(PATIENCE))?;
+                    Ok((one.try_clone()?, one))
+                }) {
+                    Ok((writer, reader)) => {
+                        // The receiver is gone only when the run is over: nothing is left to tell it.
+                        let _ = events.send(Event::Connected(channel, writer));
+                        forward(channel, reader, &events);
+                    }
+                    Err(_) => drop(events.send(Event::Closed(channel))),
                 }
-                Err(_) => drop(events.send(Event::Closed(channel))),
             });
         }
         if let Some(stderr) = child.stderr.take() {
@@ -219,11 +228,9 @@ impl Drop for Emulator {
     }
 }
 
-/// Writes a line to a channel. A channel that has gone away is noticed by its reader.
-pub(super) fn write_line(stream: Option<&UnixStream>, line: &str) {
-    if let Some(mut stream) = stream {
-        let _ = stream.write_all(format!("{line}\n").as_bytes());
-    }
+/// Writes a line to a channel; tells whether it went. A channel that has gone away is noticed by its reader.
+pub(super) fn write_line(stream: Option<&UnixStream>, line: &str) -> bool {
+    stream.is_some_and(|mut stream| stream.write_all(format!("{line}\n").as_bytes()).is_ok())
 }
 
 #[cfg(test)]

@@ -15,6 +15,14 @@ use super::watch::{Action, Limits, Watch};
 /// A line of progress after this much silence.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
+/// How often the emulated host gets a byte that it ignores.
+///
+/// QEMU (7.2, target/i386/tcg/sysemu/svm_helper.c) sets and clears a bit of its CPU's pending interrupts at every entry to
+/// and exit from a nested guest, without the lock under which its device threads set others: now and then one that is set
+/// at that moment is lost. If that was the timer's, an idle host sleeps until any other interrupt comes, which without this
+/// was seen to take minutes.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
 /// What a run needs, complete.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
@@ -96,6 +104,8 @@ struct Session {
     logs: HashMap<&'static str, std::fs::File>,
     seen: Seen,
     off: bool,
+    /// When the last beat was sent; nothing once the host has stopped to read them.
+    last_beat: Option<Instant>,
     progress: Option<Progress>,
 }
 
@@ -114,6 +124,7 @@ impl Session {
             logs,
             seen: Seen::default(),
             off: false,
+            last_beat: Some(started),
             progress: plan.progress.map(Progress::new),
         })
     }
@@ -137,7 +148,10 @@ impl Session {
             let phase = if self.seen.ready { "running the command" } else { "booting the emulated host" };
             progress.say(phase, self.started, self.watch.silent_for(now));
         }
-        wait.min(PROGRESS_EVERY)
+        if self.seen.ready && self.last_beat.is_some_and(|last| now.duration_since(last) >= HEARTBEAT) {
+            self.last_beat = write_line(self.writers.get("control"), "").then_some(now);
+        }
+        wait.min(HEARTBEAT)
     }
 
     fn take(&mut self, event: Event, sink: &mut dyn Write) -> std::io::Result<()> {
