@@ -5,6 +5,7 @@
 //! | `steps` | the list |
 //! | `cargo` | steps that run cargo |
 //! | `guests` | the lab itself, bare guests, driver builds |
+//! | `ends` | how Linux guests end, and how they are stopped |
 //! | `linux` | Linux guests in the lab, judged by the counters of both sides |
 //! | `bench` | what `tmem bench hypercall` prints |
 //! | `lock` | one version of each rust-vmm crate |
@@ -12,6 +13,7 @@
 
 mod bench;
 mod cargo;
+mod ends;
 mod guests;
 mod linux;
 mod lock;

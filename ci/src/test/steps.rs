@@ -1,7 +1,7 @@
 //! The list of steps, in the order of the report.
 
 use super::report::Ending;
-use super::{Context, cargo, guests, linux};
+use super::{Context, cargo, ends, guests, linux};
 
 /// What a step mostly does, and so what it may run beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,7 @@ pub(super) static STEPS: &[Step] = &[
         linux::transports,
     ),
     guest("linux-refusals", "a Linux guest at its cap: refused pages go to the disk behind", linux::refusals),
+    guest("linux-ends", "Linux guests power off, reset, die and are stopped, each alone", ends::ends),
     guest(
         "linux-stock-6.12",
         "Debian's stock 6.12 kernel, 2 vCPUs, disk found through ACPI",
