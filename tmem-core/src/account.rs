@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use crate::arena::{Arena, Block};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::config::Share;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Largest slice granted to a shard at a time, in bytes: 16 pages.
 const SLICE: u64 = 64 << 10;
@@ -17,11 +18,15 @@ pub(crate) struct Account {
     /// Bytes granted: spent, or held by shards to be spent.
     granted: AtomicU64,
     cap: AtomicU64,
+    reservation: AtomicU64,
+    weight: AtomicU32,
 }
 
 impl Account {
-    pub(crate) fn new(cap: u64) -> Self {
-        Self { granted: AtomicU64::new(0), cap: AtomicU64::new(cap) }
+    pub(crate) fn new(cap: u64, share: Share) -> Self {
+        let (granted, cap) = (AtomicU64::new(0), AtomicU64::new(cap));
+        let (reservation, weight) = (AtomicU64::new(share.reservation_bytes), AtomicU32::new(share.weight));
+        Self { granted, cap, reservation, weight }
     }
 
     pub(crate) fn granted(&self) -> u64 {
@@ -30,6 +35,26 @@ impl Account {
 
     pub(crate) fn cap(&self) -> u64 {
         self.cap.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn reservation(&self) -> u64 {
+        self.reservation.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_share(&self, share: Share) {
+        self.reservation.store(share.reservation_bytes, Ordering::Relaxed);
+        self.weight.store(share.weight, Ordering::Relaxed);
+    }
+
+    /// Bytes beyond the reservation, divided by the weight: who has most is evicted from first. In 1/256 bytes, and
+    /// positive for whoever is beyond its reservation at all.
+    ///
+    /// What is not reserved belongs to the clients in proportion to their weights. If anybody has more than that, so has
+    /// the one with the largest such quotient.
+    pub(crate) fn excess(&self) -> u64 {
+        let beyond = self.granted().saturating_sub(self.reservation());
+        let quotient = (beyond << 8) / u64::from(self.weight.load(Ordering::Relaxed).max(1));
+        quotient.max(u64::from(beyond > 0))
     }
 
     pub(crate) fn set_cap(&self, cap: u64) {
@@ -94,7 +119,7 @@ mod tests {
     #[test]
     fn slices_shrink_towards_the_cap_and_never_pass_it() {
         let books = Books::new(Arc::new(Arena::new(16, 0).unwrap()), 4);
-        let account = Account::new(1 << 20);
+        let account = Account::new(1 << 20, Share::default());
         assert_eq!(books.grant(&account, 100), SLICE);
         let mut total = SLICE;
         loop {

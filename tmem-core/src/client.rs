@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::error::OpError;
+use crate::config::Share;
+use crate::error::{OpError, StoreError};
 use crate::key::{Key, ObjectId, PoolId, PoolKind, SharedUuid};
 use crate::page::{Page, PageRange};
 use crate::store::{ClientState, Store};
@@ -149,6 +150,14 @@ impl Client {
     /// Changes the cap, in bytes. A client above its new cap keeps its persistent pages and stores no more.
     pub fn set_cap(&self, cap_bytes: u64) {
         self.0.state.account.set_cap(cap_bytes);
+    }
+
+    /// Changes what the client is owed when the store is full.
+    ///
+    /// # Errors
+    /// [`StoreError::Config`] for a weight out of range, and for more reserved than there is.
+    pub fn set_share(&self, share: Share) -> Result<(), StoreError> {
+        self.0.store.set_share(&self.0.state, share)
     }
 
     /// Lets the client join the shared pool of that name.

@@ -35,6 +35,23 @@ mod checked {
     }
 }
 
+/// Set once, by whoever comes first. Nothing in this crate waits or takes a lock while it is being set, so a model checker
+/// need not know of it.
+pub(crate) use std::sync::OnceLock;
+
+/// Time since the process first asked.
+#[cfg(not(feature = "shuttle"))]
+pub(crate) fn uptime() -> std::time::Duration {
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed()
+}
+
+/// Under the model checker time stands still, so that a schedule repeats itself.
+#[cfg(feature = "shuttle")]
+pub(crate) fn uptime() -> std::time::Duration {
+    std::time::Duration::ZERO
+}
+
 /// A small number that differs between most threads, to spread them over magazines and counters.
 #[cfg(not(feature = "shuttle"))]
 pub(crate) fn thread_hint() -> usize {

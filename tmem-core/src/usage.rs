@@ -1,5 +1,7 @@
 //! What the store tells about itself and its clients.
 
+use std::time::Duration;
+
 /// What a client holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientUsage {
@@ -68,13 +70,23 @@ pub struct StoreStats {
 /// How much background work one call of [`Store::maintain`](crate::Store::maintain) may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Most pages to release, compress or move.
+    /// Most pages to release, evict, compress or move.
     pub pages: u32,
+    /// Compress whatever can be compressed, and give free memory back to the host, without waiting for pages to be cold
+    /// or for memory to be free for long: for a host that is short of memory itself.
+    pub at_once: bool,
+}
+
+impl Budget {
+    /// As the default, but at once.
+    pub fn at_once() -> Self {
+        Self { at_once: true, ..Self::default() }
+    }
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { pages: 256 }
+        Self { pages: 256, at_once: false }
     }
 }
 
@@ -85,8 +97,13 @@ pub struct Progress {
     pub released: u32,
     /// Pages that were compressed.
     pub compressed: u32,
+    /// Pages that were evicted ahead of puts.
+    pub evicted: u32,
     /// Compressed pages that were moved together.
     pub moved: u32,
-    /// There is more to do now; when false, nothing is to be done until pages change.
+    /// There is more to do now.
     pub more: bool,
+    /// When there is not: how long to wait before the next call. `None` when nothing is to be done until pages change,
+    /// which [`Store::on_work`](crate::Store::on_work) tells of.
+    pub rest: Option<Duration>,
 }

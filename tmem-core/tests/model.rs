@@ -317,7 +317,7 @@ impl Tested {
                     Self::client(&self.store, if c == CLIENTS - 1 { SMALL_CAP } else { u64::MAX });
             }
             Op::Maintain(pages) => {
-                self.store.maintain(Budget { pages });
+                self.store.maintain(Budget { pages, at_once: pages % 2 == 0 });
             }
         }
     }
@@ -387,7 +387,7 @@ impl StateMachineTest for Runner {
 
     fn teardown(tested: Tested, _: Model) {
         tested.clients.iter().for_each(Client::close);
-        while tested.store.maintain(Budget::default()).more {}
+        while tested.store.maintain(Budget::at_once()).more {}
         let stats = tested.store.stats();
         let left = [stats.raw_pages, stats.compressed_pages, stats.same_pages, stats.pools.into()];
         assert_eq!(left, [0; 4], "everything is released: {stats:?}");

@@ -107,7 +107,7 @@ fn race(kind: PoolKind, threads: u64, operations: u64) {
     let events: Vec<_> = thread::scope(|scope| {
         let keeper = scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                store.maintain(Budget { pages: 8 });
+                store.maintain(Budget { pages: 8, at_once: true });
                 thread::yield_now();
             }
         });
@@ -165,7 +165,7 @@ fn sixty_four_threads_survive_pools_and_clients_that_come_and_go() {
                 3 => drop(guest.destroy_pool(pool)),
                 4 => drop(guest.flush_object(pool, key.object)),
                 5 => {
-                    store.maintain(Budget { pages: 16 });
+                    store.maintain(Budget { pages: 16, at_once: true });
                 }
                 6 if seed.is_multiple_of(8) => add(n).close(),
                 7..40 => drop(guest.put(pool, &key, &page(key.object.0[0] << 9 | u64::from(key.index)))),
@@ -183,7 +183,7 @@ fn sixty_four_threads_survive_pools_and_clients_that_come_and_go() {
         assert!(usage.bytes <= usage.cap_bytes && usage.metadata_bytes <= usage.bytes, "{usage:?}");
         client.close();
     }
-    while store.maintain(Budget::default()).more {}
+    while store.maintain(Budget::at_once()).more {}
     let stats = store.stats();
     assert_eq!((stats.raw_pages, stats.compressed_pages, stats.same_pages, stats.clients), (0, 0, 0, 0));
     let _ = Arc::clone(&store);

@@ -108,6 +108,12 @@ impl Free {
         Some(at as u32 * EXTENT)
     }
 
+    /// Whether an extent is wholly free, backed, and not needed to keep `keep` free frames backed.
+    pub(super) fn has_idle(&self, keep: u32) -> bool {
+        self.free - self.bare >= keep + EXTENT
+            && self.extents.iter().skip(self.committed).any(|e| e.backed && u32::from(e.free) == EXTENT)
+    }
+
     /// Takes an extent that was wholly free for `rounds` calls, with all its frames, to give its memory back; return it
     /// with [`give_back`](Self::give_back).
     pub(super) fn take_idle(&mut self, rounds: u8, keep: u32) -> Option<u32> {

@@ -15,8 +15,8 @@ pub(crate) use block::{Block, WORDS};
 use map::Map;
 
 use crate::page::{PAGE_SIZE, Page};
-use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Mutex, thread_hint};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{Mutex, OnceLock, thread_hint};
 use free::{EXTENT, Free};
 
 /// Magazines: enough that a handful of vCPU threads rarely share one.
@@ -39,6 +39,9 @@ pub(crate) struct Arena {
     /// Free frames outside magazines, refreshed when the common pool changes.
     common: AtomicU32,
     bare: AtomicU32,
+    /// Somebody waits for frames to be taken or freed.
+    watched: AtomicBool,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Arena {
@@ -59,6 +62,8 @@ impl Arena {
             free: Mutex::new(free),
             reserve: Mutex::new(reserve),
             lent: AtomicU32::new(0),
+            watched: AtomicBool::new(false),
+            wake: OnceLock::new(),
             magazines: (0..MAGAZINES).map(magazine).collect(),
         })
     }
@@ -74,6 +79,7 @@ impl Arena {
         free.take(BATCH, &mut magazine);
         self.publish(&free);
         drop(free);
+        self.changed();
         // The batch is in ascending order; hand out the lowest first, as the kernel backs memory upwards.
         magazine.reverse();
         let frame = magazine.pop();
@@ -107,12 +113,35 @@ impl Arena {
             // The oldest go: the youngest are still in the processor's cache.
             magazine.drain(..BATCH).for_each(|frame| free.put(frame));
             self.publish(&free);
+            drop(free);
+            self.changed();
         }
         magazine.push(frame);
     }
 
     fn magazine(&self, hint: usize) -> &Mutex<Vec<u32>> {
         self.magazines.get(hint % MAGAZINES).expect("a remainder is below the number of magazines")
+    }
+
+    /// Sets what is called when frames are taken or freed while somebody watches; only the first call does.
+    pub(crate) fn on_change(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.wake.set(wake);
+    }
+
+    /// Wants to be woken at the next change. Changes inside magazines are not seen, so some dozens of pages may come and
+    /// go unnoticed.
+    pub(crate) fn watch(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Wakes who watches.
+    pub(crate) fn changed(&self) {
+        if self.watched.load(Ordering::Relaxed)
+            && self.watched.swap(false, Ordering::Relaxed)
+            && let Some(wake) = self.wake.get()
+        {
+            wake();
+        }
     }
 
     fn publish(&self, free: &Free) {
@@ -199,6 +228,11 @@ impl Arena {
         // Outside the lock: another thread may take these frames meanwhile, and then faults them in itself.
         self.map.populate(first, EXTENT);
         true
+    }
+
+    /// Whether there may be an extent to give back in time, with `keep` free frames kept backed.
+    pub(crate) fn may_trim(&self, keep: u32) -> bool {
+        self.free.lock().has_idle(keep)
     }
 
     /// Gives the memory of one extent back to the host that was free for `rounds` earlier calls, keeping `keep` free

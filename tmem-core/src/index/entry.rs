@@ -32,7 +32,8 @@ impl Entry {
         let form = match self.c & 7 {
             0 => Form::Same,
             1 => Form::Raw,
-            _ => Form::Lz4,
+            2 => Form::Lz4,
+            _ => Form::Zstd,
         };
         Stored { a: self.a, b: self.b, form, units: (self.c >> UNITS & 0x3ff) as u16 }
     }

@@ -4,16 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::log::Log;
-use super::{Damaged, Fetched, Form, Home, NoRoom, PageStore, Stored, UNIT};
+use super::{Damaged, Fetched, Form, NoRoom, PageStore, Squeeze, Stored, UNIT};
 use crate::arena::Arena;
-use crate::codec::{self, WORST};
+use crate::codec::{self, SCRATCH as SCRATCH_BYTES, lz4, zstd};
 use crate::page::Page;
 
 /// Without the debug switch, one read in so many verifies its checksum.
 const SAMPLE: u32 = 1024;
 
 thread_local! {
-    static SCRATCH: RefCell<[u8; WORST]> = const { RefCell::new([0; WORST]) };
+    static SCRATCH: RefCell<[u8; SCRATCH_BYTES]> = const { RefCell::new([0; SCRATCH_BYTES]) };
     static READS: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -44,7 +44,7 @@ impl ArenaPages {
                 let page = unsafe { self.arena.page_mut(stored.a) };
                 page[40] ^= 4;
             }
-            Form::Lz4 => self.log.damage(stored.a),
+            Form::Lz4 | Form::Zstd => self.log.damage(stored.a),
         }
     }
 
@@ -68,12 +68,16 @@ impl PageStore for ArenaPages {
         Ok(Stored { a: frame, b: checksum, form: Form::Raw, units: 0 })
     }
 
-    fn squeeze(&self, page: &Page, checksum: u32, home: Home) -> Result<Option<Stored>, NoRoom> {
+    fn squeeze(&self, page: &Page, into: Squeeze) -> Result<Option<Stored>, NoRoom> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let Some(length) = codec::compress(page, scratch) else { return Ok(None) };
+            let length = match into.form {
+                Form::Zstd => zstd::compress(page, scratch, into.most),
+                _ => lz4::compress(page, scratch, into.most),
+            };
+            let Some(length) = length else { return Ok(None) };
             let block = scratch.get(..length).ok_or(NoRoom)?;
-            let (place, units) = self.log.append(home, block).ok_or(NoRoom)?;
-            Ok(Some(Stored { a: place, b: checksum, form: Form::Lz4, units }))
+            let (place, units) = self.log.append(into.home, block).ok_or(NoRoom)?;
+            Ok(Some(Stored { a: place, b: into.checksum, form: into.form, units }))
         })
     }
 
@@ -84,7 +88,7 @@ impl PageStore for ArenaPages {
             // SAFETY: the stored page owns the frame; it is never written again before it is freed, which the caller's
             // lock forbids meanwhile.
             Form::Raw => page.copy_from_slice(unsafe { self.arena.page(stored.a) }),
-            Form::Lz4 => block = self.log.read(stored.a, page),
+            Form::Lz4 | Form::Zstd => block = self.log.read(stored.a, page),
         }
         Fetched { form: stored.form, a: stored.a, b: stored.b, block }
     }
@@ -96,12 +100,15 @@ impl PageStore for ArenaPages {
                 return Ok(());
             }
             Form::Raw => {}
-            Form::Lz4 => {
+            Form::Lz4 | Form::Zstd => {
                 let decoded = SCRATCH.with_borrow_mut(|scratch| {
                     let length = usize::from(fetched.block);
                     let block = scratch.get_mut(..length)?;
                     block.copy_from_slice(page.get(..length)?);
-                    codec::decompress(block, page)
+                    match fetched.form {
+                        Form::Zstd => zstd::decompress(block, page),
+                        _ => lz4::decompress(block, page),
+                    }
                 });
                 if decoded.is_none() {
                     page.fill(0);
@@ -120,7 +127,7 @@ impl PageStore for ArenaPages {
         match stored.form {
             Form::Same => {}
             Form::Raw => self.arena.free(stored.a),
-            Form::Lz4 => self.log.free(stored.a, u32::from(stored.units) * UNIT),
+            Form::Lz4 | Form::Zstd => self.log.free(stored.a, u32::from(stored.units) * UNIT),
         }
     }
 }

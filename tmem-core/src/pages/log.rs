@@ -7,20 +7,22 @@
 //!
 //! A place is the segment's number and the record's offset in units of 8 bytes, 19 + 13 bits: 32 GiB of records.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
 use super::{Home, UNIT};
 use crate::arena::Arena;
 use crate::page::{PAGE_SIZE, Page};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, OnceLock};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const FRAMES: usize = 16;
 const SEGMENT: u32 = (FRAMES * PAGE_SIZE) as u32;
 const OFFSET_BITS: u32 = 13;
 const GROUP: usize = 64;
+/// Segments looked at under one lock in search of a sparse one.
+const WINDOW: u32 = 256;
 /// Bytes before each record: token (4), shard (2), length (2).
 const HEADER: usize = 8;
 
@@ -52,6 +54,8 @@ struct State {
     free: Vec<u32>,
     /// Segment numbers below this one have been used.
     made: u32,
+    /// Where the search for a sparse segment goes on.
+    hand: u32,
 }
 
 /// A segment that is being emptied: its records stay where they are until this is dropped.
@@ -174,22 +178,32 @@ impl Log {
         self.append(home, block).map(|(place, _)| place)
     }
 
-    /// The segment with most holes, if at least one byte in `one_in` of it is dead; pinned, to be emptied.
+    /// A segment with many holes, at least one byte in `one_in` of it dead; pinned, to be emptied. The sparsest of a few
+    /// hundred, from where the last search ended; `None` when there is none in the whole log.
     pub(crate) fn pin_sparsest(&self, one_in: u32) -> Option<Pinned<'_>> {
-        let state = self.state.lock();
-        let sparsest = (0..state.made)
-            .filter_map(|number| {
-                let segment = self.segment(number);
-                let live = segment.live.load(Ordering::Relaxed);
-                let dead = segment.used.load(Ordering::Relaxed).saturating_sub(live);
-                (live != 0 && live.is_multiple_of(UNIT) && dead >= SEGMENT / one_in).then_some((dead, number))
-            })
-            .max()?;
-        let live = &self.segment(sparsest.1).live;
-        // Still live, or its last record was freed meanwhile and it must not be touched.
-        live.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |live| (live != 0).then_some(live | PINNED))
-            .ok()?;
-        Some(Pinned { log: self, segment: sparsest.1 })
+        let made = self.state.lock().made;
+        for _ in 0..=made / WINDOW {
+            let mut state = self.state.lock();
+            let from = if state.hand < state.made { state.hand } else { 0 };
+            state.hand = from + WINDOW;
+            let sparsest = (from..state.made.min(state.hand))
+                .filter_map(|number| {
+                    let segment = self.segment(number);
+                    let live = segment.live.load(Ordering::Relaxed);
+                    let dead = segment.used.load(Ordering::Relaxed).saturating_sub(live);
+                    let sparse = live != 0 && live.is_multiple_of(UNIT) && dead >= SEGMENT / one_in;
+                    sparse.then_some((dead, number))
+                })
+                .max();
+            let Some((_, number)) = sparsest else { continue };
+            // Still live, or its last record was freed meanwhile and it must not be touched.
+            let mark = |live| (live != 0).then_some(live | PINNED);
+            let live = &self.segment(number).live;
+            if live.fetch_update(Ordering::AcqRel, Ordering::Relaxed, mark).is_ok() {
+                return Some(Pinned { log: self, segment: number });
+            }
+        }
+        None
     }
 
     fn open(&self, state: &mut State) -> Option<u32> {

@@ -20,6 +20,15 @@ pub(crate) enum Form {
     Raw = 1,
     /// An LZ4 record in the log: `a` is its place, `b` the checksum of the page.
     Lz4 = 2,
+    /// A Zstandard record in the log, likewise.
+    Zstd = 3,
+}
+
+impl Form {
+    /// A record of the log.
+    pub(crate) fn is_packed(self) -> bool {
+        matches!(self, Self::Lz4 | Self::Zstd)
+    }
 }
 
 /// The stored form of a page: who holds it owns what it names. It is not copied, and it must end in
@@ -43,7 +52,7 @@ impl Stored {
         match self.form {
             Form::Same => 0,
             Form::Raw => crate::page::PAGE_SIZE as u64,
-            Form::Lz4 => u64::from(self.units) * u64::from(UNIT),
+            Form::Lz4 | Form::Zstd => u64::from(self.units) * u64::from(UNIT),
         }
     }
 }
@@ -73,13 +82,25 @@ pub(crate) struct Home {
     pub(crate) token: u32,
 }
 
+/// How a page is to be compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Squeeze {
+    /// [`Form::Lz4`] or [`Form::Zstd`].
+    pub(crate) form: Form,
+    /// The page's checksum, which is known already.
+    pub(crate) checksum: u32,
+    pub(crate) home: Home,
+    /// Most bytes that are worth it.
+    pub(crate) most: usize,
+}
+
 /// Creates, reads and frees stored pages.
 pub(crate) trait PageStore: Send + Sync {
     /// Stores a page, quickly. Called with no lock held, but by a modification that lost too many races.
     fn create(&self, page: &Page) -> Result<Stored, NoRoom>;
 
-    /// Stores a page in compressed form, or tells that it is not worth it (`None`). Called with no lock held.
-    fn squeeze(&self, page: &Page, checksum: u32, home: Home) -> Result<Option<Stored>, NoRoom>;
+    /// Stores a page in compressed form, or tells that this is not worth it (`None`). Called with no lock held.
+    fn squeeze(&self, page: &Page, into: Squeeze) -> Result<Option<Stored>, NoRoom>;
 
     /// First step of reading, under the lock that keeps `stored` alive: copies bytes and does nothing else.
     fn fetch(&self, stored: &Stored, page: &mut Page) -> Fetched;
@@ -96,8 +117,8 @@ impl<S: PageStore + ?Sized> PageStore for std::sync::Arc<S> {
         (**self).create(page)
     }
 
-    fn squeeze(&self, page: &Page, checksum: u32, home: Home) -> Result<Option<Stored>, NoRoom> {
-        (**self).squeeze(page, checksum, home)
+    fn squeeze(&self, page: &Page, into: Squeeze) -> Result<Option<Stored>, NoRoom> {
+        (**self).squeeze(page, into)
     }
 
     fn fetch(&self, stored: &Stored, page: &mut Page) -> Fetched {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Store;
 use super::shard::{Attach, Kind, Line, Local};
 use crate::account::Account;
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, Share};
 use crate::error::{OpError, StoreError};
 use crate::evict::Policies;
 use crate::index::NIL;
@@ -131,7 +131,8 @@ impl Store {
         if free >= MOST_CLIENTS {
             return Err(StoreError::NoRoom { clients: free });
         }
-        let account = Arc::new(Account::new(config.cap_bytes));
+        self.check_reservation(&control, config.share, 0)?;
+        let account = Arc::new(Account::new(config.cap_bytes, config.share));
         let state = Arc::new(ClientState {
             slot: free as u16,
             name: config.name.clone(),
@@ -156,6 +157,27 @@ impl Store {
             None => control.clients.push(Some(Arc::clone(&state))),
         }
         Ok(state)
+    }
+
+    /// Refuses a reservation that, with those of all clients but for `less` bytes, does not fit in the store.
+    fn check_reservation(&self, control: &Control, share: Share, less: u64) -> Result<(), StoreError> {
+        let open = control.clients.iter().flatten().filter(|c| !c.closed.load(Ordering::Acquire));
+        let reserved = open.map(|client| client.account.reservation()).sum::<u64>() - less;
+        if share.reservation_bytes > self.config.capacity_bytes.saturating_sub(reserved) {
+            let (field, value) = ("reservation_bytes", share.reservation_bytes);
+            let why = "all reservations together are more than the store's capacity: reserve less";
+            return Err(StoreError::Config { field, value, why });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_share(&self, client: &ClientState, share: Share) -> Result<(), StoreError> {
+        share.check()?;
+        let control = self.control.lock();
+        let less = if client.closed.load(Ordering::Acquire) { 0 } else { client.account.reservation() };
+        self.check_reservation(&control, share, less)?;
+        client.account.set_share(share);
+        Ok(())
     }
 
     /// Takes a slot for a pool, known to every shard.

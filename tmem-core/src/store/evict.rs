@@ -10,6 +10,13 @@ use crate::sync::atomic::Ordering;
 
 /// Most clients tried as victims for one page.
 const CANDIDATES: usize = 8;
+/// Pages that a put into a full store evicts at most, for itself and the next ones.
+const IN_LINE: u32 = 4;
+/// A put into a full store empties a segment of which one byte in so many is dead, or else in so many.
+const SPARSE: u32 = 8;
+const SPARSE_FULL: u32 = 32;
+/// Evictions after which all clients are looked at again.
+const TRUST: u32 = 64;
 
 impl Store {
     /// Makes room for what could not be charged or indexed. False when nothing was found.
@@ -78,33 +85,95 @@ impl Store {
         true
     }
 
-    /// Makes room in a full store for a page of `client`: compresses, moves pages together, or evicts. False when
-    /// nothing was found.
+    /// Makes room in a full store for a page of `client`: evicts, moves pages together, or compresses. False when nothing
+    /// was found.
     pub(super) fn make_room(&self, client: &ClientState) -> bool {
-        if self.arena.common() > 0 || self.compress_in_line() {
+        if self.arena.common() > 0 {
             return true;
         }
-        let mut refused: [u16; CANDIDATES] = [u16::MAX; CANDIDATES];
+        let evicted = self.evict_from_largest(Some(client), IN_LINE) > 0;
+        if self.arena.any_free() {
+            return true;
+        }
+        let moved = self.move_together(SPARSE) > 0 || self.move_together(SPARSE_FULL) > 0;
+        (moved && self.arena.any_free()) || self.compress_in_line() || evicted
+    }
+
+    /// Evicts up to `pages` pages of the client that is furthest over its share, or of the next when it has none, and
+    /// tells how many. A page that `putter` puts may push out its own pages even inside its reservation.
+    pub(super) fn evict_from_largest(&self, putter: Option<&ClientState>, pages: u32) -> u32 {
+        let mut evicted = 0;
+        let mut barren: [u16; CANDIDATES] = [u16::MAX; CANDIDATES];
         for tried in 0..CANDIDATES {
-            let Some(victim) = self.victim(client, refused.get(..tried).unwrap_or_default()) else {
-                return false;
-            };
-            if self.evict_one(&victim) {
-                return true;
+            let Some(victim) = self.victim(putter, barren.get(..tried).unwrap_or_default()) else { break };
+            evicted += self.shrink(&victim, pages - evicted);
+            if evicted == pages {
+                break;
             }
-            if let Some(slot) = refused.get_mut(tried) {
+            if let Some(slot) = barren.get_mut(tried) {
                 *slot = victim.slot;
             }
         }
-        false
+        evicted
     }
 
-    /// The client with ephemeral pages that holds most.
-    fn victim(&self, _putter: &ClientState, except: &[u16]) -> Option<Arc<ClientState>> {
+    /// The client to evict from: of those that have ephemeral pages, the one with most bytes beyond its reservation for
+    /// its weight.
+    fn victim(&self, putter: Option<&ClientState>, barren: &[u16]) -> Option<Arc<ClientState>> {
+        if barren.is_empty()
+            && let Some(victim) = self.largest.lock().again(putter)
+        {
+            return Some(victim);
+        }
+        let mut first: Option<(u64, &Arc<ClientState>)> = None;
+        let mut second = 0;
         let control = self.control.lock();
-        let candidates = control.clients.iter().flatten();
-        let candidates =
-            candidates.filter(|c| c.ephemeral.load(Ordering::Relaxed) && !except.contains(&c.slot));
-        candidates.max_by_key(|c| c.account.granted()).cloned()
+        for client in control.clients.iter().flatten() {
+            if !client.ephemeral.load(Ordering::Relaxed) || barren.contains(&client.slot) {
+                continue;
+            }
+            let excess = client.account.excess();
+            if excess == 0 && putter.is_none_or(|putter| putter.slot != client.slot) {
+                continue;
+            }
+            if first.is_none_or(|(most, _)| excess > most) {
+                second = first.map_or(0, |(most, _)| most);
+                first = Some((excess, client));
+            } else {
+                second = second.max(excess);
+            }
+        }
+        let victim = first.map(|(_, client)| Arc::clone(client))?;
+        drop(control);
+        if barren.is_empty() {
+            *self.largest.lock() = Largest { client: Some(Arc::clone(&victim)), second, left: TRUST };
+        }
+        Some(victim)
+    }
+}
+
+/// The client that was last found to be furthest over its share, so that not every eviction has to look at all clients.
+#[derive(Default)]
+pub(super) struct Largest {
+    client: Option<Arc<ClientState>>,
+    /// The next one's excess when it was found.
+    second: u64,
+    /// Times that this is believed.
+    left: u32,
+}
+
+impl Largest {
+    /// The same client, if it still is the largest: larger than the next one was, and than the putter, since clients grow
+    /// by putting.
+    fn again(&mut self, putter: Option<&ClientState>) -> Option<Arc<ClientState>> {
+        let client = self.client.take().filter(|_| self.left > 0)?;
+        let excess = client.account.excess();
+        let putters = putter.filter(|putter| putter.slot != client.slot).map_or(0, |p| p.account.excess());
+        if excess == 0 || excess < self.second.max(putters) || !client.ephemeral.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.left -= 1;
+        self.client = Some(Arc::clone(&client));
+        Some(client)
     }
 }

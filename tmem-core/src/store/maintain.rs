@@ -1,33 +1,40 @@
-//! Work that may wait: releasing destroyed pools, compressing what stays, moving pages together, keeping memory ahead.
+//! Work that may wait: releasing destroyed pools, evicting and compressing ahead of puts, giving memory back.
 //!
 //! The store starts no thread. Whoever embeds it calls [`Store::maintain`]; several threads may.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::Store;
+use super::compress::Zeal;
 use super::flush::Removed;
 use super::shard::Kind;
 use crate::index::{NIL, SPAN};
-use crate::page::{PAGE_SIZE, Page};
-use crate::pages::{Form, Home, NoRoom, PageStore, Stored};
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::AtomicUsize;
+use crate::sync::{self, Mutex};
 use crate::usage::{Budget, Progress};
 
-/// Chunks whose headers the compressor looks at under one lock.
-const SCAN: u32 = 16;
 /// Chunks released under one lock.
 const RELEASE: usize = 4;
-/// A segment is emptied in the background when one byte in so many of it is dead.
+/// A segment is emptied in the background when one byte in so many of it is dead; in a store short of memory; and by a
+/// put that found the store full.
 const SPARSE: u32 = 8;
-/// In a full store, already then.
-const SPARSE_FULL: u32 = 32;
-/// Pages that a put compresses in a full store, in line.
-const IN_LINE: u32 = 4;
+const SPARSE_SHORT: u32 = 16;
+/// In the background pages are evicted to keep one frame in so many free for puts, at most [`MOST_AHEAD`].
+const EVICT_AHEAD: u32 = 64;
+const MOST_AHEAD: u32 = 2048;
+/// Pages evicted before segments are looked at.
+const EVICT_STEP: u32 = 16;
 /// Frames kept backed with memory ahead of puts: 16 MiB.
 const AHEAD: u32 = 4096;
 /// Rounds of trimming before a free extent goes back to the host.
 const IDLE_ROUNDS: u8 = 32;
+
+/// While the store has room, the compressor looks at every page once in this time, and takes those that nobody wanted
+/// between two looks.
+const ROUND: Duration = Duration::from_secs(4);
+/// Rest between two calls when all there is to do is to wait for pages to age.
+const REST: Duration = Duration::from_millis(50);
 
 /// A thing to do in bounded steps.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +52,34 @@ pub(super) enum Job {
 pub(super) struct Background {
     jobs: Mutex<VecDeque<Job>>,
     /// The shard that the compressor looks at next.
-    hand: AtomicUsize,
+    pub(super) hand: AtomicUsize,
+    pace: Pace,
+}
+
+/// How far the compressor has come in looking at all pages once in [`ROUND`].
+#[derive(Default)]
+struct Pace(Mutex<Paced>);
+
+#[derive(Default)]
+struct Paced {
+    last: Duration,
+    /// Steps owed, in billionths.
+    owed: u64,
+}
+
+impl Pace {
+    /// Steps that are due now, of a round of `steps`.
+    fn due(&self, steps: impl FnOnce() -> u64) -> u32 {
+        let Some(mut paced) = self.0.try_lock() else { return 0 };
+        let now = sync::uptime();
+        let passed = now.saturating_sub(paced.last).min(ROUND);
+        paced.last = now;
+        let share = passed.as_nanos() as u64 * 1_000_000_000 / ROUND.as_nanos() as u64;
+        paced.owed += steps() * share;
+        let due = paced.owed / 1_000_000_000;
+        paced.owed %= 1_000_000_000;
+        due.min(u64::from(u32::MAX)) as u32
+    }
 }
 
 impl Background {
@@ -59,72 +93,82 @@ impl Background {
     }
 }
 
-/// A raw page that the compressor chose.
-struct Candidate {
-    home: Home,
-    frame: u32,
-    checksum: u32,
-    version: u32,
-}
-
-/// What looking for raw pages to compress gave.
-enum Pick {
-    Page(Candidate),
-    /// There is one, but it is young or further on.
-    Aged,
-    /// The shard has no raw page that might compress.
-    Nothing,
-}
-
 impl Store {
-    /// Does background work: releases pages of destroyed pools, compresses pages that stay, moves pages together, and
-    /// keeps memory ready for the next puts.
+    /// Does background work: releases pages of destroyed pools, evicts ahead of puts in a full store, compresses pages
+    /// that stay, moves pages together, keeps memory ready for the next puts and gives back what is free for long.
     ///
-    /// Bounded by `budget`; call it again at once while [`Progress::more`] is set, and from time to time otherwise. Any
-    /// number of threads may call it; no lock is held for longer than it takes to copy a few pages.
+    /// Bounded by `budget`; [`Progress`] tells when to call again. Any number of threads may call it; no lock is held for
+    /// longer than it takes to copy a few pages.
     pub fn maintain(&self, budget: Budget) -> Progress {
         let mut progress = Progress::default();
-        let mut left = budget.pages;
-        left = self.work_off(left, &mut progress);
+        let mut left = self.work_off(budget.pages, &mut progress);
+        left = self.evict_ahead(left, &mut progress);
+        let short = self.is_short();
         if self.compresses() {
-            let mut page = [0; PAGE_SIZE];
-            let mut barren = 0;
-            while left > 0 && barren < self.shards.len() {
-                let shard = self.background.hand.load(Ordering::Relaxed) & (self.shards.len() - 1);
-                match self.pick(shard, false, &mut page) {
-                    Pick::Page(candidate) => {
-                        left -= 1;
-                        match self.compress(&candidate, &page) {
-                            Ok(done) => progress.compressed += u32::from(done),
-                            // No memory even for that: nothing to be had by trying again now.
-                            Err(NoRoom) => return progress,
-                        }
-                        barren = 0;
-                        continue;
-                    }
-                    Pick::Aged => {
-                        progress.more = true;
-                        left -= 1;
-                    }
-                    Pick::Nothing => {}
+            let zeal = match (budget.at_once, short) {
+                (true, _) => Zeal::All,
+                (_, true) => Zeal::Short,
+                _ => Zeal::Paced(self.background.pace.due(|| self.round_steps())),
+            };
+            left = self.compress_some(left, zeal, &mut progress);
+            let sparse = if short || budget.at_once { SPARSE_SHORT } else { SPARSE };
+            while left > 0 {
+                let moved = self.move_together(sparse);
+                if moved == 0 {
+                    break;
                 }
-                barren += 1;
-                self.background.hand.fetch_add(1, Ordering::Relaxed);
-            }
-            if left > 0 {
-                let moved = self.move_together(SPARSE);
                 progress.moved += moved;
                 left = left.saturating_sub(moved);
             }
         }
-        if self.arena.bare() > 0 && self.arena.populate_ahead(AHEAD) {
+        if self.arena.bare() > 0 && !budget.at_once && self.arena.populate_ahead(AHEAD) {
             progress.more = true;
         }
-        if !progress.more && left == budget.pages {
-            self.arena.trim(IDLE_ROUNDS, AHEAD);
+        let calm = !progress.more && left == budget.pages;
+        let (rounds, keep) = if budget.at_once { (0, 0) } else { (IDLE_ROUNDS, AHEAD) };
+        if calm && self.arena.trim(rounds, keep) {
+            progress.more |= budget.at_once;
         }
         progress.more |= left == 0;
+        if !progress.more {
+            progress.rest = self.rest();
+        }
         progress
+    }
+
+    /// How long background work may rest; `None` until it is woken.
+    fn rest(&self) -> Option<Duration> {
+        if self.has_young() || self.is_short() || self.arena.may_trim(AHEAD) {
+            return Some(REST);
+        }
+        self.arena.watch();
+        None
+    }
+
+    /// Has `wake` called when there is background work again, after [`Progress::rest`] was `None`. It is called on the
+    /// path of a put or a flush, once for each such rest, and must not wait.
+    pub fn on_work(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.arena.on_change(Box::new(wake));
+    }
+
+    /// Evicts pages until a few frames are free, so that puts into a full store need not. Returns what is left of `left`.
+    fn evict_ahead(&self, mut left: u32, progress: &mut Progress) -> u32 {
+        let goal = (self.arena.frames() / EVICT_AHEAD).min(MOST_AHEAD);
+        if self.arena.common() >= goal / 2 {
+            return left;
+        }
+        while left > 0 && self.arena.common() < goal {
+            let evicted = self.evict_from_largest(None, EVICT_STEP.min(left));
+            if evicted == 0 {
+                return left;
+            }
+            progress.evicted += evicted;
+            left -= evicted;
+            if self.arena.common() < goal {
+                left = left.saturating_sub(self.move_together(SPARSE_SHORT));
+            }
+        }
+        left
     }
 
     /// Works off jobs; returns what is left of the budget.
@@ -236,135 +280,5 @@ impl Store {
             }
         }
         true
-    }
-
-    /// Looks for a raw page to compress in a shard, and copies it out.
-    fn pick(&self, number: usize, in_haste: bool, page: &mut Page) -> Pick {
-        let mut guard = self.shard(number).lock();
-        let shard = &mut *guard;
-        let end = shard.index.chunk_numbers();
-        if shard.raw == 0 || shard.raw == shard.hard || end == 0 {
-            return Pick::Nothing;
-        }
-        for _ in 0..SCAN.min(end) {
-            let chunk = if shard.hand < end { shard.hand } else { 0 };
-            if let Some(header) = shard.index.chunk_if_any(chunk) {
-                let mut left = header.map;
-                while left != 0 {
-                    let slot = left.trailing_zeros();
-                    left &= left - 1;
-                    let Some(mut entry) = shard.index.entry(&header, slot) else { continue };
-                    if entry.form() != Form::Raw || entry.is_hard() {
-                        continue;
-                    }
-                    if entry.age() > 0 && !in_haste {
-                        entry.set_age(entry.age() - 1);
-                        shard.index.touch(&header, slot, entry);
-                        continue;
-                    }
-                    let stored = entry.stored();
-                    let (frame, checksum) = (stored.a, stored.b);
-                    let _ = self.local.fetch(&stored, page);
-                    shard.hand = chunk;
-                    let home = Home { shard: number as u16, token: chunk * SPAN + slot };
-                    return Pick::Page(Candidate { home, frame, checksum, version: header.version });
-                }
-            }
-            shard.hand = chunk + 1;
-        }
-        // There is one, further on or next time round.
-        Pick::Aged
-    }
-
-    /// Compresses a page that was copied out, and puts the result in its place if it has not changed.
-    fn compress(&self, candidate: &Candidate, page: &Page) -> Result<bool, NoRoom> {
-        let squeezed = self.pages.squeeze(page, candidate.checksum, candidate.home)?;
-        let (chunk, slot) = (candidate.home.token / SPAN, candidate.home.token % SPAN);
-        let mut guard = self.shard(usize::from(candidate.home.shard)).lock();
-        let shard = &mut *guard;
-        let mut freed = None;
-        if let Some(mut header) = shard.index.chunk_if_any(chunk)
-            && header.version == candidate.version
-            && let Some(mut entry) = shard.index.entry(&header, slot)
-            && entry.form() == Form::Raw
-            && entry.stored().a == candidate.frame
-        {
-            match squeezed {
-                Some(small) => {
-                    let old = entry.stored();
-                    let saved = old.bytes() - small.bytes();
-                    let new = entry.with(&small);
-                    shard.index.replace(chunk, &mut header, slot, new);
-                    shard.count(&entry, -1);
-                    shard.count(&new, 1);
-                    shard.client(entry.owner()).refund(&*self.books, saved);
-                    drop(guard);
-                    self.pages.free(old);
-                    return Ok(true);
-                }
-                None => {
-                    entry.set_hard();
-                    shard.index.touch(&header, slot, entry);
-                    shard.hard += 1;
-                }
-            }
-        } else {
-            freed = squeezed;
-        }
-        drop(guard);
-        freed.into_iter().for_each(|page| self.pages.free(page));
-        Ok(false)
-    }
-
-    /// In a full store: compresses a few raw pages whatever their age, or empties a sparse segment. True when a frame
-    /// is free now.
-    pub(super) fn compress_in_line(&self) -> bool {
-        if !self.compresses() {
-            return false;
-        }
-        let mut page = [0; PAGE_SIZE];
-        let mut done = 0;
-        for _ in 0..self.shards.len() {
-            let shard = self.background.hand.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
-            if let Pick::Page(candidate) = self.pick(shard, true, &mut page) {
-                done += 1;
-                if self.compress(&candidate, &page).is_err() || done == IN_LINE {
-                    break;
-                }
-            }
-        }
-        if self.arena.any_free() {
-            return true;
-        }
-        self.move_together(SPARSE_FULL) > 0 && self.arena.any_free()
-    }
-
-    /// Empties the sparsest segment, if one byte in `one_in` of it is dead. Returns the records moved.
-    fn move_together(&self, one_in: u32) -> u32 {
-        let log = self.local.log();
-        let Some(pinned) = log.pin_sparsest(one_in) else { return 0 };
-        let mut page = [0; PAGE_SIZE];
-        let mut moved = 0;
-        let mut last = None;
-        while let Some(record) = pinned.next(last.as_ref()) {
-            let (chunk, slot) = (record.home.token / SPAN, record.home.token % SPAN);
-            let mut guard = self.shard(usize::from(record.home.shard)).lock();
-            let shard = &mut *guard;
-            if let Some(mut header) = shard.index.chunk_if_any(chunk)
-                && let Some(entry) = shard.index.entry(&header, slot)
-                && entry.form() == Form::Lz4
-                && entry.stored().a == record.place
-            {
-                let Some(place) = log.relocate(record.home, record.place, &mut page) else { return moved };
-                let old = entry.stored();
-                let new = Stored { a: place, b: old.b, form: old.form, units: old.units };
-                shard.index.replace(chunk, &mut header, slot, entry.with(&new));
-                drop(guard);
-                self.pages.free(old);
-                moved += 1;
-            }
-            last = Some(record);
-        }
-        moved
     }
 }

@@ -1,5 +1,6 @@
 //! The store: shards, clients, and everything that is done to pages.
 
+mod compress;
 mod control;
 mod evict;
 mod flush;
@@ -20,7 +21,7 @@ use crossbeam_utils::CachePadded;
 use crate::account::{Accounting, Books};
 use crate::arena::Arena;
 use crate::client::Client;
-use crate::config::{ClientConfig, Codec, StoreConfig};
+use crate::config::{ClientConfig, StoreConfig};
 use crate::error::StoreError;
 use crate::index::Index;
 use crate::names::Names;
@@ -52,6 +53,7 @@ pub struct Store {
     shards: Box<[CachePadded<Mutex<Shard>>]>,
     control: Mutex<Control>,
     background: maintain::Background,
+    largest: Mutex<evict::Largest>,
 }
 
 impl Store {
@@ -110,6 +112,7 @@ impl Store {
                 .collect(),
             control: Mutex::new(Control::default()),
             background: maintain::Background::default(),
+            largest: Mutex::new(evict::Largest::default()),
             arena,
             config,
         }))
@@ -132,7 +135,7 @@ impl Store {
             let shard = shard.lock();
             stats.metadata_bytes += shard.held();
             stats.raw_pages += shard.raw;
-            stats.compressed_pages += shard.packed;
+            stats.compressed_pages += shard.lz4 + shard.zstd;
             stats.same_pages += shard.same;
             for local in shard.clients.iter().flatten() {
                 stats.persistent_pages += local.persistent;
@@ -149,11 +152,6 @@ impl Store {
         stats.clients = control.open_clients();
         stats.pools = control.open_pools();
         stats
-    }
-
-    /// True when raw pages are compressed in the background.
-    fn compresses(&self) -> bool {
-        self.config.codec != Codec::Raw
     }
 
     fn shard(&self, number: usize) -> &Mutex<Shard> {

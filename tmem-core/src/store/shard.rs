@@ -65,10 +65,13 @@ pub(super) struct Shard {
     unused: Vec<u32>,
     /// Pages by form, for reports and for the compressor.
     pub(super) raw: u64,
-    pub(super) packed: u64,
+    pub(super) lz4: u64,
+    pub(super) zstd: u64,
     pub(super) same: u64,
     /// Raw pages known not to compress.
     pub(super) hard: u64,
+    /// LZ4 pages known not to compress further.
+    pub(super) firm: u64,
     /// Where the compressor goes on.
     pub(super) hand: u32,
 }
@@ -135,9 +138,11 @@ impl Shard {
             further: Vec::new(),
             unused: Vec::new(),
             raw: 0,
-            packed: 0,
+            lz4: 0,
+            zstd: 0,
             same: 0,
             hard: 0,
+            firm: 0,
             hand: 0,
         }
     }
@@ -169,14 +174,22 @@ impl Shard {
         }
     }
 
+    /// Pages that may be compressed: raw ones, and with `deep` what LZ4 made.
+    pub(super) fn compressible(&self, deep: bool) -> u64 {
+        let packed = if deep { self.lz4 - self.firm } else { 0 };
+        self.raw - self.hard + packed
+    }
+
     /// Counts a page in or out of the totals by form.
     pub(super) fn count(&mut self, entry: &Entry, by: i64) {
         if entry.is_hard() {
-            self.hard = self.hard.wrapping_add_signed(by);
+            let stuck = if entry.form() == Form::Raw { &mut self.hard } else { &mut self.firm };
+            *stuck = stuck.wrapping_add_signed(by);
         }
         let total = match entry.form() {
             Form::Raw => &mut self.raw,
-            Form::Lz4 => &mut self.packed,
+            Form::Lz4 => &mut self.lz4,
+            Form::Zstd => &mut self.zstd,
             Form::Same => &mut self.same,
         };
         *total = total.wrapping_add_signed(by);

@@ -9,7 +9,7 @@ use super::maintain::Job;
 use super::*;
 use crate::account::Account;
 use crate::arena::Block;
-use crate::pages::{Damaged, Fetched, Home, NoRoom, Stored};
+use crate::pages::{Damaged, Fetched, NoRoom, Squeeze, Stored};
 use crate::{Budget, Client, Key, OpError, Page, PageRange, PoolId, PoolKind};
 
 /// Says no once in so many calls; 0 is never.
@@ -76,9 +76,9 @@ impl PageStore for FaultyPages {
         if self.1.create.strikes() { Err(NoRoom) } else { self.0.create(page) }
     }
 
-    fn squeeze(&self, page: &Page, checksum: u32, home: Home) -> Result<Option<Stored>, NoRoom> {
+    fn squeeze(&self, page: &Page, into: Squeeze) -> Result<Option<Stored>, NoRoom> {
         assert!(self.1.unlocked(), "a page is compressed under a lock");
-        if self.1.squeeze.strikes() { Err(NoRoom) } else { self.0.squeeze(page, checksum, home) }
+        if self.1.squeeze.strikes() { Err(NoRoom) } else { self.0.squeeze(page, into) }
     }
 
     fn fetch(&self, stored: &Stored, page: &mut Page) -> Fetched {
@@ -134,7 +134,7 @@ fn page(seed: u64) -> Page {
 
 fn nothing_is_left(store: &Store, guest: &Client) {
     guest.close();
-    while store.maintain(Budget::default()).more {}
+    while store.maintain(Budget::at_once()).more {}
     let stats = store.stats();
     assert_eq!((stats.raw_pages, stats.compressed_pages, stats.same_pages), (0, 0, 0));
     assert!(store.shards.iter().all(|shard| shard.lock().index.chunk_count() == 0), "empty chunks stay");
@@ -172,7 +172,7 @@ fn storm(set: impl Fn(&Faults, u32)) {
                 }
             }
             if n % 50 == 0 {
-                store.maintain(Budget { pages: 20 });
+                store.maintain(Budget { pages: 20, at_once: true });
             }
             set(&faults, 0);
             let mut got = [0; PAGE_SIZE];
@@ -242,7 +242,7 @@ fn a_flipped_bit_in_a_stored_page_is_found() {
     let key = Key::new(1.into(), 1);
     for compressed in [false, true] {
         guest.put(pool, &key, &page(1)).unwrap();
-        while compressed && store.maintain(Budget::default()).more {}
+        while compressed && store.maintain(Budget::at_once()).more {}
         assert_eq!(store.stats().compressed_pages, u64::from(compressed));
         let shard = store.shards[0].lock();
         let header = shard.index.chunk_if_any(0).unwrap();
@@ -339,9 +339,9 @@ fn a_closed_client_that_waits_for_another_threads_work_asks_for_more() {
     guest.close();
     let drain = store.background.take().unwrap();
     assert!(matches!(drain, Job::Drain { .. }));
-    assert!(store.maintain(Budget::default()).more, "its slot is not free yet, and somebody has to free it");
+    assert!(store.maintain(Budget::at_once()).more, "its slot is not free yet, and somebody has to free it");
     store.background.add(drain);
-    while store.maintain(Budget::default()).more {}
+    while store.maintain(Budget::at_once()).more {}
     assert!(store.control.lock().clients.iter().all(Option::is_none));
     nothing_is_left(&store, &guest);
 }
