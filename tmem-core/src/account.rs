@@ -8,10 +8,18 @@ use std::sync::Arc;
 
 use crate::arena::{Arena, Block};
 use crate::config::Share;
+use crate::page::PAGE_SIZE;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Largest slice granted to a shard at a time, in bytes: 16 pages.
 const SLICE: u64 = 64 << 10;
+/// Smallest one, but for the last bytes below a cap.
+const SLICE_LEAST: u64 = 4 << 10;
+/// Slices that a shard keeps of what a client's pages freed.
+const KEPT: u64 = 4;
+/// All slices that shards keep for one client are at most one part in so many of the store, because shares are judged by
+/// what was granted.
+const IDLE: u64 = 64;
 
 /// One client's line in the books.
 pub(crate) struct Account {
@@ -78,6 +86,11 @@ pub(crate) trait Accounting: Send + Sync {
         account.granted.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Credit above which a shard returns what a client's pages freed, in bytes.
+    fn keep(&self) -> u64 {
+        KEPT * SLICE
+    }
+
     /// A block of memory for metadata.
     fn block(&self) -> Option<Block>;
 }
@@ -87,11 +100,15 @@ pub(crate) struct Books {
     arena: Arc<Arena>,
     /// A slice is at most this part of what is left to the cap, so that all shards together cannot hoard it.
     part: u64,
+    /// And at most this.
+    slice: u64,
 }
 
 impl Books {
     pub(crate) fn new(arena: Arc<Arena>, shards: usize) -> Self {
-        Self { arena, part: 4 * shards as u64 }
+        let capacity = u64::from(arena.frames()) * PAGE_SIZE as u64;
+        let slice = (capacity / (IDLE * KEPT * shards as u64)).clamp(SLICE_LEAST, SLICE);
+        Self { arena, part: 4 * shards as u64, slice }
     }
 }
 
@@ -101,10 +118,14 @@ impl Accounting for Books {
         let mut slice = 0;
         let granted = account.granted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |granted| {
             let left = cap.checked_sub(granted).filter(|left| *left >= need)?;
-            slice = need.max(SLICE.min(left / self.part));
+            slice = need.max(self.slice.min(left / self.part));
             Some(granted + slice)
         });
         if granted.is_ok() { slice } else { 0 }
+    }
+
+    fn keep(&self) -> u64 {
+        KEPT * self.slice
     }
 
     fn block(&self) -> Option<Block> {
@@ -120,8 +141,8 @@ mod tests {
     fn slices_shrink_towards_the_cap_and_never_pass_it() {
         let books = Books::new(Arc::new(Arena::new(16, 0).unwrap()), 4);
         let account = Account::new(1 << 20, Share::default());
-        assert_eq!(books.grant(&account, 100), SLICE);
-        let mut total = SLICE;
+        let mut total = books.grant(&account, 100);
+        assert_eq!(total, SLICE_LEAST, "an arena of 16 frames is small");
         loop {
             match books.grant(&account, 100) {
                 0 => break,

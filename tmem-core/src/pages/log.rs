@@ -14,8 +14,8 @@ use crossbeam_utils::CachePadded;
 use super::{Home, UNIT};
 use crate::arena::Arena;
 use crate::page::{PAGE_SIZE, Page};
-use crate::sync::{Mutex, OnceLock};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Mutex, OnceLock};
 
 const FRAMES: usize = 16;
 const SEGMENT: u32 = (FRAMES * PAGE_SIZE) as u32;

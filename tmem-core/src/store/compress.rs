@@ -87,7 +87,7 @@ impl Store {
                 return left;
             }
             let shard = self.background.hand.load(Ordering::Relaxed) & (self.shards.len() - 1);
-            match self.pick(shard, zeal == Zeal::All, matches!(zeal, Zeal::Short | Zeal::All), &mut page) {
+            match self.pick(shard, zeal == Zeal::All, zeal == Zeal::Short, &mut page) {
                 Pick::Page(candidate) => {
                     left -= 1;
                     match self.compress(&candidate, &mut page) {

@@ -151,6 +151,11 @@ impl Store {
         self.arena.on_change(Box::new(wake));
     }
 
+    pub(super) fn add_job(&self, job: Job) {
+        self.background.add(job);
+        self.arena.changed();
+    }
+
     /// Evicts pages until a few frames are free, so that puts into a full store need not. Returns what is left of `left`.
     fn evict_ahead(&self, mut left: u32, progress: &mut Progress) -> u32 {
         let goal = (self.arena.frames() / EVICT_AHEAD).min(MOST_AHEAD);

@@ -103,13 +103,13 @@ impl Store {
             None => Kind::Persistent,
         };
         if pool.members > 0 {
-            self.background.add(Job::Leaver { pool: number, client: client.slot, shard: 0, chunk: 0 });
+            self.add_job(Job::Leaver { pool: number, client: client.slot, shard: 0, chunk: 0 });
             return;
         }
         if let Some(uuid) = pool.shared {
             control.shared.remove(&uuid);
         }
-        self.background.add(Job::Drain { pool: number, shared: kind == Kind::Shared, shard: 0 });
+        self.add_job(Job::Drain { pool: number, shared: kind == Kind::Shared, shard: 0 });
     }
 
     pub(crate) fn allow_shared(&self, client: &ClientState, uuid: SharedUuid) {
@@ -142,7 +142,7 @@ impl Store {
                 self.leave(&mut control, client, id, word);
             }
         }
-        self.background.add(Job::Retire { client: client.slot });
+        self.add_job(Job::Retire { client: client.slot });
     }
 
     pub(crate) fn set_frozen(&self, client: &ClientState, frozen: bool) {

@@ -13,8 +13,6 @@ use crate::index::{CHUNK_BYTES, Entry, Header, Index, NIL, SPAN};
 use crate::pages::{Form, Stored};
 use crate::usage::ClientCounters;
 
-/// Credit above which a shard returns what a client's pages freed, in bytes: four slices.
-const KEEP: u64 = 256 << 10;
 /// Metadata charged for a page in a shared pool, to the client that put it: its entry and links (23 bytes with what
 /// blocks waste) in an array that is at least a quarter full, because members share arrays.
 const SHARED_PAGE: u64 = 92;
@@ -116,9 +114,10 @@ impl Local {
     /// Returns charged bytes.
     pub(super) fn refund(&mut self, ledger: Ledger<'_>, bytes: u64) {
         self.credit += bytes;
-        if self.credit > KEEP {
-            ledger.give_back(&self.account, self.credit - KEEP / 2);
-            self.credit = KEEP / 2;
+        let keep = ledger.keep();
+        if self.credit > keep {
+            ledger.give_back(&self.account, self.credit - keep / 2);
+            self.credit = keep / 2;
         }
     }
 

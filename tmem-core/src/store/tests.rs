@@ -103,6 +103,10 @@ impl Accounting for FaultyBooks {
         if self.1.grant.strikes() { 0 } else { self.0.grant(account, need) }
     }
 
+    fn keep(&self) -> u64 {
+        self.0.keep()
+    }
+
     fn block(&self) -> Option<Block> {
         if self.1.block.strikes() { None } else { self.0.block() }
     }

@@ -105,6 +105,7 @@ A file, with all its keys (only name and kernel are required):
   console = "alpha.log"         # else lines on the terminal
   transport = "auto"            # or "xen", "port"
   tmem = { cap = "128M", pools = ["persistent"], shared = ["00000000-0000-0001-0000-000000000002"] }
+  # tmem = { reservation = "32M", weight = 200 }  # what it is owed of a full store; a weight is 100 unless given
   # tmem = { enabled = false }  # a guest that is offered none"#;
 
 /// Does what the flags say.
@@ -166,7 +167,7 @@ fn from_flags(args: &RunArgs, kernel: &Path) -> Result<RunConfig, ConfigError> {
     for (key, file) in std::iter::once(("--kernel", kernel)).chain(initrd).chain(disks) {
         std::fs::metadata(file).map_err(|error| flag(key, format!("{}: {error}", file.display())))?;
     }
-    let tmem = TmemConfig { cap: args.tmem_cap, pools: args.pools.clone(), shared: Vec::new() };
+    let tmem = TmemConfig { cap: args.tmem_cap, pools: args.pools.clone(), ..TmemConfig::default() };
     let guest = GuestConfig {
         spec: GuestSpec {
             name: args.name.clone(),

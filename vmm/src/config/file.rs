@@ -7,10 +7,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use tmem_core::MAX_WEIGHT;
+
 use super::options::{PoolKind, TransportChoice, parse_disk, parse_uuid};
 use super::{
-    ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_STORE, GuestConfig, RunConfig, Size, TmemConfig,
-    check,
+    ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_STORE, DEFAULT_WEIGHT, GuestConfig, RunConfig,
+    Size, TmemConfig, check,
 };
 use crate::arch::layout::{MAX_VCPUS, RamLayout};
 use crate::guest::{DiskSpec, GuestSpec};
@@ -56,6 +58,8 @@ struct RawGuest {
 struct RawTmem {
     enabled: Option<bool>,
     cap: Option<Spanned<Size>>,
+    reservation: Option<Spanned<Size>>,
+    weight: Option<Spanned<u32>>,
     pools: Option<Vec<PoolKind>>,
     #[serde(default)]
     shared: Vec<Spanned<String>>,
@@ -176,8 +180,26 @@ impl Reader<'_> {
         let shared = raw.shared.iter().map(|uuid| {
             parse_uuid(uuid.get_ref()).map_err(|why| self.error(Some(uuid.span()), Some("shared"), why))
         });
+        let weight = match raw.weight {
+            Some(n) if !(1..=MAX_WEIGHT).contains(n.get_ref()) => {
+                let why = format!("a weight is 1 to {MAX_WEIGHT}; an ordinary guest has {DEFAULT_WEIGHT}");
+                return Err(self.error(Some(n.span()), Some("weight"), why));
+            }
+            Some(n) => n.into_inner(),
+            None => DEFAULT_WEIGHT,
+        };
+        let reservation = match (raw.reservation, &raw.cap) {
+            (Some(size), Some(cap)) if size.get_ref().0 > cap.get_ref().0 => {
+                let why = format!("a guest cannot hold more than its cap of {}: reserve less", cap.get_ref());
+                return Err(self.error(Some(size.span()), Some("reservation"), why));
+            }
+            (Some(size), _) => size.into_inner(),
+            (None, _) => Size(0),
+        };
         let tmem = TmemConfig {
             cap: raw.cap.map(Spanned::into_inner),
+            reservation,
+            weight,
             pools: raw.pools.unwrap_or_else(|| TmemConfig::default().pools),
             shared: shared.collect::<Result<_, _>>()?,
         };

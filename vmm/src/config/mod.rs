@@ -50,11 +50,18 @@ pub struct GuestConfig {
     pub tmem: Option<TmemConfig>,
 }
 
+/// Weight of a guest that is given none.
+pub const DEFAULT_WEIGHT: u32 = 100;
+
 /// A guest's rights in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TmemConfig {
     /// Most bytes it may hold, metadata included; `None` for as many as the store has.
     pub cap: Option<Size>,
+    /// Bytes that no other guest's puts push out when the store is full.
+    pub reservation: Size,
+    /// Its part of what is not reserved, against the other guests' weights, 1 to [`tmem_core::MAX_WEIGHT`].
+    pub weight: u32,
     /// Kinds of pools that it may make.
     pub pools: Vec<PoolKind>,
     /// Shared pools that it may join.
@@ -63,6 +70,12 @@ pub struct TmemConfig {
 
 impl Default for TmemConfig {
     fn default() -> Self {
-        Self { cap: None, pools: vec![PoolKind::Persistent, PoolKind::Ephemeral], shared: Vec::new() }
+        Self {
+            cap: None,
+            reservation: Size(0),
+            weight: DEFAULT_WEIGHT,
+            pools: vec![PoolKind::Persistent, PoolKind::Ephemeral],
+            shared: Vec::new(),
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! One `tmem run`: guests started at their times, watched, stopped on request, and reported.
 
+mod pressure;
 mod report;
 mod signals;
+mod store_thread;
 mod supervise;
 mod tmem;
 mod watch;

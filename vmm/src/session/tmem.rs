@@ -2,22 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use thiserror::Error;
-use tmem_core::{Budget, ClientConfig, SharedUuid, Store, StoreConfig, StoreError};
+use tmem_core::{ClientConfig, Share as StoreShare, SharedUuid, Store, StoreConfig, StoreError};
 
 use super::report::TmemReport;
+use super::store_thread::StoreThread;
 use crate::config::{GuestConfig, PoolKind, RunConfig, TransportChoice};
 use crate::guest::TmemService;
 use crate::kvm::{System, Transport};
 use crate::memory::GuestRam;
 use crate::tmem::{Dispatcher, Limits, discovery};
-
-/// How long background work rests when there is none (the store says so itself).
-const REST: Duration = Duration::from_millis(20);
 
 /// Why a guest cannot have tmem.
 #[derive(Debug, Error)]
@@ -36,8 +31,7 @@ pub enum TmemError {
 /// The store, with a thread for its background work.
 pub(super) struct Tmem {
     store: Arc<Store>,
-    /// Dropped to end the thread.
-    work: Option<(Sender<()>, JoinHandle<()>)>,
+    _work: StoreThread,
 }
 
 /// One guest's share: its client, and how it is reached.
@@ -53,13 +47,8 @@ impl Tmem {
             choose(system, guest.transport)?;
         }
         let store = Store::new(StoreConfig { capacity_bytes: config.store.0, ..StoreConfig::default() })?;
-        let (stop, stopped) = channel();
-        let worker = store.clone();
-        let thread = std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || maintain(&worker, &stopped))
-            .map_err(TmemError::Thread)?;
-        Ok(Self { store, work: Some((stop, thread)) })
+        let work = StoreThread::start(&store).map_err(TmemError::Thread)?;
+        Ok(Self { store, _work: work })
     }
 
     /// Adds a guest to the store, unless it is to have no tmem.
@@ -74,6 +63,7 @@ impl Tmem {
         let client = self.store.add_client(ClientConfig {
             name: guest.spec.name.clone(),
             cap_bytes: rights.cap.map_or(u64::MAX, |cap| cap.0),
+            share: StoreShare { reservation_bytes: rights.reservation.0, weight: rights.weight },
             persistent: rights.pools.contains(&PoolKind::Persistent),
             ephemeral: rights.pools.contains(&PoolKind::Ephemeral),
             shared: rights.shared.iter().map(|uuid| SharedUuid(*uuid)).collect(),
@@ -84,16 +74,6 @@ impl Tmem {
         let service =
             TmemService { handler: dispatcher.clone(), discovery: discovery(transport, &limits), transport };
         Ok(Some(Share { dispatcher, service }))
-    }
-}
-
-impl Drop for Tmem {
-    fn drop(&mut self) {
-        if let Some((stop, thread)) = self.work.take() {
-            drop(stop);
-            // It can only have ended well: a panic ends the process.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -133,15 +113,6 @@ fn choose(system: &System, choice: TransportChoice) -> Result<Transport, TmemErr
         TransportChoice::Auto | TransportChoice::Port if capabilities.sync_regs => Ok(port),
         TransportChoice::Auto | TransportChoice::Port => {
             Err(TmemError::Transport("port transport (KVM_CAP_SYNC_REGS)"))
-        }
-    }
-}
-
-fn maintain(store: &Store, stopped: &Receiver<()>) {
-    loop {
-        let rest = if store.maintain(Budget::default()).more { Duration::ZERO } else { REST };
-        if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
-            return;
         }
     }
 }

@@ -36,7 +36,7 @@ pub(in super::super) struct CoreArgs {
     threads: u32,
 
     /// How long to measure (churn and hot).
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = seconds, allow_negative_numbers = true)]
     seconds: f64,
 
     /// How pages are kept.
@@ -50,6 +50,10 @@ pub(in super::super) struct CoreArgs {
     /// Compare every page that comes back with what was put.
     #[arg(long)]
     verify: bool,
+
+    /// Use an ephemeral pool in a store with room for this part of all pages, so that puts evict (churn and hot).
+    #[arg(long, value_name = "FRACTION", value_parser = fraction, allow_negative_numbers = true)]
+    room: Option<f64>,
 
     /// Print one JSON line instead of a table.
     #[arg(long)]
@@ -72,7 +76,28 @@ enum CodecName {
     Raw,
     /// LZ4, in the background.
     Lz4,
+    /// Zstandard, in the background.
+    Zstd,
+    /// LZ4, and Zstandard for the coldest pages when room is short.
+    Auto,
 }
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 86_400.0 => Ok(value),
+        _ => Err(format!("{text} is not a time to measure for: give more than 0 seconds and at most 86400")),
+    }
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err(format!("{text} is not a part of the pages: give more than 0 and at most 1, such as 0.5")),
+    }
+}
+
+/// How long background work rests when it has nothing to wait for.
+const REST: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
@@ -82,6 +107,12 @@ enum BenchError {
     Store(#[from] tmem_core::StoreError),
     #[error("an operation failed: {0}")]
     Op(#[from] OpError),
+    #[error(
+        "--pages {pages} needs {need} MiB of memory and {have} MiB are available: give at most --pages {most}"
+    )]
+    Memory { pages: u32, need: u64, have: u64, most: u64 },
+    #[error("--room is for --mode churn and hot: seq gets every page that it put")]
+    Room,
     #[error("page {0} came back with other content, or not at all: this is a bug of the store")]
     Wrong(u32),
 }
@@ -151,9 +182,15 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
     let codec = match args.codec {
         CodecName::Raw => Codec::Raw,
         CodecName::Lz4 => Codec::Lz4,
+        CodecName::Zstd => Codec::Zstd,
+        CodecName::Auto => Codec::Auto,
     };
-    // Room for every page raw, a quarter for metadata of lone pages, and what magazines hold.
-    let capacity_bytes = u64::from(args.pages) * PAGE_SIZE as u64 / 4 * 5 + (64 << 20);
+    if args.room.is_some() && args.mode == Mode::Seq {
+        return Err(BenchError::Room);
+    }
+    let capacity_bytes = (capacity(args.pages) as f64 * args.room.unwrap_or(1.0)) as u64;
+    memory_suffices(args.pages, capacity_bytes)?;
+    let copy_ns = if args.mode == Mode::Seq { bare_copy(&corpus, args.pages)? } else { 0.0 };
     let store = Store::new(StoreConfig {
         capacity_bytes,
         committed_bytes: capacity_bytes,
@@ -161,7 +198,8 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
         ..Default::default()
     })?;
     let guest = store.add_client(ClientConfig { name: "bench".into(), ..Default::default() })?;
-    let pool = guest.new_pool(PoolKind::Persistent)?;
+    let kind = if args.room.is_some() { PoolKind::Ephemeral } else { PoolKind::Persistent };
+    let pool = guest.new_pool(kind)?;
     let objects = if args.mode == Mode::Hot { 1 } else { args.objects };
     let bench = Bench { args, objects, corpus, store, guest, pool };
     let mut report = Report {
@@ -173,10 +211,52 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
         ..Default::default()
     };
     match args.mode {
-        Mode::Seq => report.seq = Some(bench.seq()?),
+        Mode::Seq => report.seq = Some(bench.seq(copy_ns)?),
         Mode::Churn | Mode::Hot => report.churn = Some(bench.churn()?),
     }
     Ok(report)
+}
+
+/// Bytes of a store with room for every page raw, a quarter for metadata of lone pages, and what magazines hold.
+fn capacity(pages: u32) -> u64 {
+    u64::from(pages) * PAGE_SIZE as u64 / 4 * 5 + (64 << 20)
+}
+
+/// Refuses what would push the machine out of memory: the store is committed when it is made.
+fn memory_suffices(pages: u32, need: u64) -> Result<(), BenchError> {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    // Without that line nobody can tell.
+    let kib: Option<u64> = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    match kib {
+        Some(kib) if need > kib << 10 => {
+            let most = (kib << 10).saturating_sub(64 << 20) / (PAGE_SIZE as u64 / 4 * 5);
+            Err(BenchError::Memory { pages, need: need >> 20, have: kib >> 10, most })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nanoseconds a page that `each` takes for all pages in order.
+fn time(pages: u32, mut each: impl FnMut(u32) -> Result<(), BenchError>) -> Result<f64, BenchError> {
+    let start = Instant::now();
+    for page in 0..pages {
+        each(page)?;
+    }
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(pages))
+}
+
+/// A bare copy of the same pages into memory of the same size that is already there.
+fn bare_copy(corpus: &Corpus, pages: u32) -> Result<f64, BenchError> {
+    let mut target = vec![[1u8; PAGE_SIZE]; pages as usize];
+    let mut places = target.iter_mut();
+    time(pages, |n| {
+        if let Some(target) = places.next() {
+            *target = *corpus.page(u64::from(n));
+            std::hint::black_box(target);
+        }
+        Ok(())
+    })
 }
 
 impl Bench<'_> {
@@ -184,17 +264,11 @@ impl Bench<'_> {
         Key::new(u64::from(page % self.objects).into(), page / self.objects)
     }
 
-    /// Nanoseconds a page that `each` takes for all pages in order.
-    fn time(&self, mut each: impl FnMut(u32) -> Result<(), BenchError>) -> Result<f64, BenchError> {
-        let start = Instant::now();
-        for page in 0..self.args.pages {
-            each(page)?;
-        }
-        Ok(start.elapsed().as_nanos() as f64 / f64::from(self.args.pages))
+    fn time(&self, each: impl FnMut(u32) -> Result<(), BenchError>) -> Result<f64, BenchError> {
+        time(self.args.pages, each)
     }
 
-    fn seq(&self) -> Result<Seq, BenchError> {
-        let copy_ns = self.bare_copy()?;
+    fn seq(&self, copy_ns: f64) -> Result<Seq, BenchError> {
         // As in life, where maintenance keeps memory ready before anybody needs it.
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -210,7 +284,7 @@ impl Bench<'_> {
         let before = self.store.stats().metadata_bytes;
         let put_ns =
             self.time(|n| Ok(self.guest.put(self.pool, &self.key(n), self.corpus.page(u64::from(n)))?))?;
-        while self.args.codec != CodecName::Raw && self.store.maintain(Budget::default()).more {}
+        while self.args.codec != CodecName::Raw && self.store.maintain(Budget::at_once()).more {}
         let stats = self.store.stats();
         let mut page = [0; PAGE_SIZE];
         let get_ns = self.time(|n| {
@@ -233,24 +307,12 @@ impl Bench<'_> {
         })
     }
 
-    /// A bare copy of the same pages into memory of the same size that is already there.
-    fn bare_copy(&self) -> Result<f64, BenchError> {
-        let mut target = vec![[1u8; PAGE_SIZE]; self.args.pages as usize];
-        let mut pages = target.iter_mut();
-        self.time(|n| {
-            if let Some(target) = pages.next() {
-                *target = *self.corpus.page(u64::from(n));
-                std::hint::black_box(target);
-            }
-            Ok(())
-        })
-    }
-
     /// Background work, until it is over.
     fn keep(&self, over: &AtomicBool) {
         while !over.load(Ordering::Relaxed) {
-            if !self.store.maintain(Budget::default()).more {
-                thread::park_timeout(Duration::from_millis(1));
+            let progress = self.store.maintain(Budget::default());
+            if !progress.more {
+                thread::park_timeout(progress.rest.unwrap_or(REST));
             }
         }
     }

@@ -55,7 +55,7 @@ disks = ["disk.img,ro"]
 start-delay = 1.5
 console = "a.log"
 transport = "port"
-tmem = { cap = "32M", pools = ["persistent"], shared = ["00000000-0000-0001-0000-000000000002"] }
+tmem = { cap = "32M", reservation = "8M", weight = 300, pools = ["persistent"], shared = ["00000000-0000-0001-0000-000000000002"] }
 
 [[guest]]
 name = "b"
@@ -78,6 +78,7 @@ tmem = { enabled = false }
         (tmem.cap, &tmem.pools[..], &tmem.shared[..]),
         (Some(Size(32 << 20)), &[PoolKind::Persistent][..], &[[1, 2]][..])
     );
+    assert_eq!((tmem.reservation, tmem.weight), (Size(8 << 20), 300));
     assert_eq!(b.tmem, None);
 }
 
@@ -87,6 +88,17 @@ fn key_when_unknown_is_named_with_file_and_line() {
     assert!(text.starts_with("guests.toml:4: unknown field `memmory`"), "{text}");
     let text = refused(&format!("[store]\nsise = \"1G\"\n{MINIMAL}"));
     assert!(text.starts_with("guests.toml:2: unknown field `sise`"), "{text}");
+}
+
+#[test]
+fn share_when_it_cannot_be_is_refused_with_its_key() {
+    let text = refused(&format!("{MINIMAL}tmem = {{ weight = 0 }}\n"));
+    assert!(text.starts_with("guests.toml:4: weight: a weight is 1 to 10000"), "{text}");
+    let text = refused(&format!("{MINIMAL}tmem = {{ cap = \"1M\", reservation = \"2M\" }}\n"));
+    assert!(
+        text.starts_with("guests.toml:4: reservation: a guest cannot hold more than its cap of 1M"),
+        "{text}"
+    );
 }
 
 #[test]

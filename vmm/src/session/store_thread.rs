@@ -1,0 +1,88 @@
+//! The thread that does the store's background work, and sleeps when there is none.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle, park, park_timeout};
+use std::time::{Duration, Instant};
+
+use tmem_core::{Budget, Store};
+
+use super::pressure::Pressure;
+
+/// How often the host's memory pressure is read while the store holds memory that it could give back.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// A running thread. Dropping it ends the thread.
+pub(super) struct StoreThread {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StoreThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the host has no thread.
+    pub(super) fn start(store: &Arc<Store>) -> io::Result<Self> {
+        let over = Arc::new(AtomicBool::new(false));
+        let (worker, stop) = (Arc::clone(store), Arc::clone(&over));
+        let thread = Builder::new().name("store".into()).spawn(move || work(&worker, &stop))?;
+        let sleeper = thread.thread().clone();
+        // Unparking a thread that is awake costs an atomic operation, and the store does it only for one that rests.
+        store.on_work(move || sleeper.unpark());
+        Ok(Self { over, thread: Some(thread) })
+    }
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It can only have ended well: a panic ends the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(store: &Store, over: &AtomicBool) {
+    let mut pressure = Pressure::open();
+    let mut watched = Instant::now();
+    while !over.load(Ordering::Acquire) {
+        if watched.elapsed() >= WATCH {
+            watched = Instant::now();
+            if pressure.is_high() {
+                while !over.load(Ordering::Acquire) && store.maintain(Budget::at_once()).more {}
+            }
+        }
+        let progress = store.maintain(Budget::default());
+        match progress.rest {
+            _ if progress.more => {}
+            Some(rest) => park_timeout(rest),
+            // With nothing left to compress or to give back, the host's pressure is not the store's business either.
+            None => park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tmem_core::{ClientConfig, Key, PAGE_SIZE, PoolKind, StoreConfig};
+
+    #[test]
+    fn a_thread_that_rests_wakes_for_a_closed_guest_and_ends_when_dropped() {
+        let store = Store::new(StoreConfig { capacity_bytes: 4 << 20, ..Default::default() }).unwrap();
+        let thread = StoreThread::start(&store).unwrap();
+        let guest = store.add_client(ClientConfig::default()).unwrap();
+        let pool = guest.new_pool(PoolKind::Persistent).unwrap();
+        guest.put(pool, &Key::new(1.into(), 1), &[1; PAGE_SIZE]).unwrap();
+        guest.close();
+        while store.stats().same_pages > 0 {
+            std::thread::yield_now();
+        }
+        drop(thread);
+        assert_eq!(Arc::strong_count(&store), 2, "the thread's is gone; ours and the closed guest's stay");
+    }
+}
