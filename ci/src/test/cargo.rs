@@ -109,10 +109,22 @@ pub(super) fn lock(_: &Context, _: &str) -> Ending {
     }
 }
 
+/// The store with the model checker's locks and atomics, tried in many schedules. A build of its own: the feature is the
+/// store's alone.
+pub(super) fn schedules(_: &Context, name: &str) -> Ending {
+    let mut cargo = crate::build::cargo();
+    cargo.args(["test", "-p", STORE, "--features", "shuttle", "--test", "shuttle"]);
+    counted(name, &mut cargo)
+}
+
 fn tests(name: &str, selection: &[&str]) -> Ending {
     let mut cargo = crate::build::cargo();
     cargo.args(["test", "--workspace"]).args(selection);
-    logged(name, &mut cargo, |text| {
+    counted(name, &mut cargo)
+}
+
+fn counted(name: &str, cargo: &mut Command) -> Ending {
+    logged(name, cargo, |text| {
         let count = passed(text);
         if count == 0 { Err("cargo test ran no test at all".into()) } else { Ok(format!("{count} tests")) }
     })

@@ -45,6 +45,7 @@ pub(super) static STEPS: &[Step] = &[
         "the C header's drift, the command line, the VMM on the KVM that is here",
         cargo::integration,
     ),
+    compile("schedules", "schedules of the store's threads, under the model checker", cargo::schedules),
     compile("doc", "examples in the documentation", cargo::doc),
     guest("driver-6.12", "the Linux driver builds against Debian's stock 6.12 headers", guests::driver_6_12),
     guest("driver-6.1", "the Linux driver builds against Debian's stock 6.1 headers", guests::driver_6_1),

@@ -35,7 +35,7 @@ impl ArenaPages {
     }
 
     /// Flips a bit of a stored page.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "shuttle")))]
     pub(crate) fn damage(&self, stored: &Stored) {
         match stored.form {
             Form::Same => {}

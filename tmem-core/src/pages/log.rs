@@ -163,7 +163,7 @@ impl Log {
     }
 
     /// Flips a bit in a block.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "shuttle")))]
     pub(super) fn damage(&self, place: u32) {
         let (segment, at) = self.locate(place);
         let mut byte = [0];

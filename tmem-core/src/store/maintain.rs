@@ -138,11 +138,13 @@ impl Store {
 
     /// How long background work may rest; `None` until it is woken.
     fn rest(&self) -> Option<Duration> {
-        if self.has_young() || self.is_short() || self.arena.may_trim(AHEAD) {
-            return Some(REST);
-        }
+        // Watched before it looks: whatever comes after the look wakes.
         self.arena.watch();
-        None
+        let work = !self.background.jobs.lock().is_empty()
+            || self.has_young()
+            || self.is_short()
+            || self.arena.may_trim(AHEAD);
+        work.then_some(REST)
     }
 
     /// Has `wake` called when there is background work again, after [`Progress::rest`] was `None`. It is called on the
