@@ -28,13 +28,6 @@ struct tmem_drain_held {
 /* Used between tmem_batch_begin() and tmem_batch_end() only. */
 static DEFINE_PER_CPU(struct tmem_drain_held, tmem_drain_held);
 
-static unsigned int tmem_flush_entries(u64 mask)
-{
-	if (tmem_host_has(TMEM_FEATURE_FLUSH_RANGE))
-		mask &= ~(mask << 1);
-	return hweight64(mask);
-}
-
 /* Adds stale slots from this chunk on, until the batch is full. Returns the first chunk that was not looked at. */
 static u64 tmem_drain_collect(struct tmem_slots *slots, u64 chunk_nr, struct tmem_batch *batch,
 			      struct tmem_drain_held *held, unsigned long *pages)
@@ -51,7 +44,8 @@ static u64 tmem_drain_collect(struct tmem_slots *slots, u64 chunk_nr, struct tme
 			continue;
 		chunk = &slots->chunk[chunk_nr];
 		stale = tmem_read_mask(&chunk->stale);
-		if (batch->n + tmem_flush_entries(stale) > TMEM_BATCH_ENTRIES) {
+		/* What can be locked of it may have more runs than all of it has. */
+		if (batch->n + hweight64(stale) > TMEM_BATCH_ENTRIES) {
 			set_bit(chunk_nr, slots->stale_chunks);
 			return chunk_nr;
 		}

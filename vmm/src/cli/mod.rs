@@ -33,7 +33,12 @@ enum Command {
 /// Reads the command line, does what it says, and returns the exit status.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt().with_max_level(cli.log).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(cli.log)
+        .with_writer(std::io::stderr)
+        // It would complain on standard error, which is what could not be written.
+        .log_internal_errors(false)
+        .init();
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Selftest(args) => selftest::run(&args),

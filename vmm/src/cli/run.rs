@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::guest::{DiskSpec, GuestSpec};
 use crate::loader::LinuxImage;
-use crate::session::{self, Options, SessionReport};
+use crate::session::{self, Options, SessionReport, say};
 
 /// Nothing was run: a mistake in what was asked for, or a machine that cannot.
 const STATUS_NOTHING_RUN: u8 = 1;
@@ -110,30 +110,36 @@ A file, with all its keys (only name and kernel are required):
 
 /// Does what the flags say.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
-    let report = match prepare(args).and_then(|config| {
-        let watch = args.watch.map(|seconds| Duration::from_secs(seconds.into()));
-        session::run(&config, Options { watch }).map_err(|error| error.to_string())
-    }) {
-        Ok(report) => report,
+    match try_run(args) {
+        Ok(report) => ExitCode::from(report.exit_status()),
         Err(error) => {
-            eprintln!("tmem: {error}");
-            return ExitCode::from(STATUS_NOTHING_RUN);
+            say(format_args!("tmem: {error}"));
+            ExitCode::from(STATUS_NOTHING_RUN)
         }
-    };
-    for guest in &report.guests {
-        eprintln!("{guest}");
     }
-    if let Some(path) = &args.report
-        && let Err(error) = write_report(path, &report)
-    {
-        eprintln!("tmem: cannot write the report {}: {error}", path.display());
-        return ExitCode::from(STATUS_NOTHING_RUN);
-    }
-    ExitCode::from(report.exit_status())
 }
 
-fn write_report(path: &Path, report: &SessionReport) -> std::io::Result<()> {
-    let mut out = BufWriter::new(File::create(path)?);
+fn try_run(args: &RunArgs) -> Result<SessionReport, String> {
+    let config = prepare(args)?;
+    // Created before anything runs: hours of guests are not to end in a report that cannot be written.
+    let file = args.report.as_ref().map(|path| (path, File::create(path)));
+    let cannot = |path: &Path, error| format!("cannot write the report {}: {error}", path.display());
+    let file = match file {
+        Some((path, file)) => Some((path, file.map_err(|error| cannot(path, error))?)),
+        None => None,
+    };
+    let watch = args.watch.map(|seconds| Duration::from_secs(seconds.into()));
+    let report = session::run(&config, Options { watch }).map_err(|error| error.to_string())?;
+    let written =
+        file.map_or(Ok(()), |(path, file)| write_report(file, &report).map_err(|error| cannot(path, error)));
+    for guest in &report.guests {
+        say(format_args!("{guest}"));
+    }
+    written.map(|()| report)
+}
+
+fn write_report(file: File, report: &SessionReport) -> std::io::Result<()> {
+    let mut out = BufWriter::new(file);
     serde_json::to_writer_pretty(&mut out, report)?;
     writeln!(out)?;
     out.flush()
@@ -186,7 +192,15 @@ fn from_flags(args: &RunArgs, kernel: &Path) -> Result<RunConfig, ConfigError> {
         tmem: (!args.no_tmem).then_some(tmem),
     };
     let config = RunConfig { store: args.store, guests: vec![guest] };
-    config::check(&config)
-        .map_err(|(_, key, why)| flag(if key == "disks" { "--disk" } else { "--name" }, why))?;
+    config::check(&config).map_err(|(_, key, why)| {
+        flag(
+            match key {
+                "disks" => "--disk",
+                "console" => "--console",
+                _ => "--name",
+            },
+            why,
+        )
+    })?;
     Ok(config)
 }

@@ -90,8 +90,18 @@ impl Reader<'_> {
         ConfigError { file: Some(self.path.into()), line, key: key.map(Into::into), why: why.into() }
     }
 
+    /// The key whose value begins at `at`, if that is where a value begins.
+    fn key_before(&self, at: usize) -> Option<&str> {
+        let line = self.text.get(..at)?.rsplit('\n').next()?;
+        let (before, _) = line.rsplit_once('=')?;
+        before.rsplit(['{', ',']).next().map(str::trim).filter(|key| !key.is_empty())
+    }
+
     fn read(&self) -> Result<RunConfig, ConfigError> {
-        let raw: RawFile = toml::from_str(self.text).map_err(|e| self.error(e.span(), None, e.message()))?;
+        let raw: RawFile = toml::from_str(self.text).map_err(|e| {
+            let key = e.span().and_then(|at| self.key_before(at.start));
+            self.error(e.span(), key, e.message())
+        })?;
         if raw.guest.is_empty() {
             return Err(self.error(None, Some("guest"), "no guest is described: add a [[guest]] table"));
         }

@@ -6,8 +6,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use super::output::{GuestOutput, Output};
 
 /// Bytes of output that are kept for reports.
 const TAIL_BYTES: usize = 4096;
@@ -15,13 +19,15 @@ const TAIL_BYTES: usize = 4096;
 const LINE_MAX: usize = 1024;
 /// Most bytes that one guest may write to its console file; a guest must not fill the host's disk.
 const FILE_MAX: u64 = 64 << 20;
+/// How long a look at the tail waits for a console that waits for its reader.
+const TAIL_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Where output goes.
 enum Sink {
     /// As it comes, for the one guest of a terminal.
-    Terminal(Box<dyn Write + Send>),
+    Terminal(GuestOutput),
     /// Whole lines behind `name| `.
-    Lines { prefix: String, line: Vec<u8>, out: Box<dyn Write + Send> },
+    Lines { prefix: String, line: Vec<u8>, out: GuestOutput },
     /// A file of its own, up to a limit.
     File { file: File, left: u64 },
 }
@@ -33,21 +39,33 @@ struct State {
 
 /// One guest's console output. Clones share it.
 #[derive(Clone)]
-pub struct Console(Arc<Mutex<State>>);
+pub struct Console {
+    state: Arc<Mutex<State>>,
+    abandoned: Arc<AtomicBool>,
+}
 
 impl Console {
     fn new(sink: Sink) -> Self {
-        Self(Arc::new(Mutex::new(State { sink, tail: VecDeque::with_capacity(TAIL_BYTES) })))
+        let state = State { sink, tail: VecDeque::with_capacity(TAIL_BYTES) };
+        Self { state: Arc::new(Mutex::new(state)), abandoned: Arc::default() }
     }
 
     /// Output that goes out byte by byte.
-    pub fn terminal(out: impl Write + Send + 'static) -> Self {
-        Self::new(Sink::Terminal(Box::new(out)))
+    pub fn terminal(out: &Output) -> Self {
+        Self::to(out, Sink::Terminal)
     }
 
-    /// Output in lines that start with the guest's name.
-    pub fn lines(name: &str, out: impl Write + Send + 'static) -> Self {
-        Self::new(Sink::Lines { prefix: format!("{name}| "), line: Vec::new(), out: Box::new(out) })
+    /// Output in lines that start with the guest's name. Control characters are shown and not passed on: a guest must not
+    /// write over other guests' lines, or speak to the terminal.
+    pub fn lines(name: &str, out: &Output) -> Self {
+        let prefix = format!("{name}| ");
+        Self::to(out, |out| Sink::Lines { prefix, line: Vec::new(), out })
+    }
+
+    fn to(out: &Output, sink: impl FnOnce(GuestOutput) -> Sink) -> Self {
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let sink = sink(out.guest(abandoned.clone()));
+        Self { abandoned, ..Self::new(sink) }
     }
 
     /// Output to a new file at `path`, at most 64 MiB of it.
@@ -58,51 +76,73 @@ impl Console {
         Ok(Self::new(Sink::File { file: File::create(path)?, left: FILE_MAX }))
     }
 
-    /// The last output, at most [`TAIL_BYTES`], as text.
+    /// From now on, output that nobody reads is dropped: the guest is being stopped.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// The last output, at most [`TAIL_BYTES`], as printable text.
     pub fn tail(&self) -> String {
-        let bytes: Vec<u8> = self.0.lock().tail.iter().copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let Some(state) = self.state.try_lock_for(TAIL_PATIENCE) else {
+            return "(the console waits for somebody to read it)".into();
+        };
+        let bytes: Vec<u8> = state.tail.iter().copied().collect();
+        drop(state);
+        let mut text = Vec::with_capacity(bytes.len());
+        bytes.iter().filter(|byte| **byte != b'\r').for_each(|byte| match byte {
+            b'\n' => text.push(b'\n'),
+            other => push_printable(&mut text, *other),
+        });
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Writes out a line that the guest has not ended.
     pub fn finish(&self) {
-        if let Sink::Lines { prefix, line, out } = &mut self.0.lock().sink
+        if let Sink::Lines { prefix, line, out } = &mut self.state.lock().sink
             && !line.is_empty()
         {
-            write_line(prefix, line, out.as_mut());
+            write_line(prefix, line, out);
         }
     }
 }
 
-fn write_line(prefix: &str, line: &mut Vec<u8>, out: &mut dyn Write) {
+fn write_line(prefix: &str, line: &mut Vec<u8>, out: &mut GuestOutput) {
     let mut whole = Vec::with_capacity(prefix.len() + line.len() + 1);
     whole.extend_from_slice(prefix.as_bytes());
     whole.append(line);
     whole.push(b'\n');
-    // One write per line keeps lines of several guests whole. Nothing can be done when the terminal is gone.
-    let _ = out.write_all(&whole).and_then(|()| out.flush());
+    // One piece per line keeps lines of several guests whole. It fails only when the guest is being stopped.
+    let _ = out.write_all(&whole);
+}
+
+/// A control character as `\xNN`, anything else as it is.
+fn push_printable(text: &mut Vec<u8>, byte: u8) {
+    match byte {
+        0..=0x08 | 0x0a..=0x1f | 0x7f => text.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+        other => text.push(other),
+    }
 }
 
 impl Write for Console {
     /// Never fails: a guest must not notice that nobody listens.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let excess = (state.tail.len() + bytes.len()).saturating_sub(TAIL_BYTES).min(state.tail.len());
         state.tail.drain(..excess);
         state.tail.extend(bytes.iter().rev().take(TAIL_BYTES).rev());
         match &mut state.sink {
             Sink::Terminal(out) => {
-                let _ = out.write_all(bytes).and_then(|()| out.flush());
+                let _ = out.write_all(bytes);
             }
             Sink::Lines { prefix, line, out } => {
                 for byte in bytes {
                     match byte {
-                        b'\n' => write_line(prefix, line, out.as_mut()),
+                        b'\n' => write_line(prefix, line, out),
                         b'\r' => {}
-                        other => line.push(*other),
+                        other => push_printable(line, *other),
                     }
                     if line.len() >= LINE_MAX {
-                        write_line(prefix, line, out.as_mut());
+                        write_line(prefix, line, out);
                     }
                 }
             }
@@ -144,29 +184,51 @@ mod tests {
         }
     }
 
+    fn shared() -> (Shared, Output, super::super::output::Drain) {
+        let out = Shared::default();
+        let (output, drain) = Output::start(out.clone()).unwrap();
+        (out, output, drain)
+    }
+
+    #[test]
+    fn lines_and_tail_when_a_guest_writes_control_characters_show_them() {
+        let (out, output, drain) = shared();
+        let mut console = Console::lines("a", &output);
+        console.write_all(b"\x1b[2Jb| x\ty\n").unwrap();
+        assert_eq!(console.tail(), "\\x1b[2Jb| x\ty\n");
+        drop((console, output));
+        while !drain.wait(Duration::from_millis(10)) {}
+        assert_eq!(out.text(), "a| \\x1b[2Jb| x\ty\n");
+    }
+
     #[test]
     fn lines_when_several_guests_write_stay_whole_and_named() {
-        let out = Shared::default();
-        let mut a = Console::lines("a", out.clone());
-        let mut b = Console::lines("b", out.clone());
+        let (out, output, drain) = shared();
+        let mut a = Console::lines("a", &output);
+        let mut b = Console::lines("b", &output);
         a.write_all(b"one ").unwrap();
         b.write_all(b"two\r\n").unwrap();
         a.write_all(b"three\nrest").unwrap();
         a.finish();
         b.finish();
+        drop((a, b, output));
+        while !drain.wait(Duration::from_millis(10)) {}
         assert_eq!(out.text(), "b| two\na| one three\na| rest\n");
     }
 
     #[test]
     fn lines_when_never_ended_are_cut() {
-        let out = Shared::default();
-        Console::lines("a", out.clone()).write_all(&[b'x'; 2 * LINE_MAX]).unwrap();
+        let (out, output, drain) = shared();
+        Console::lines("a", &output).write_all(&[b'x'; 2 * LINE_MAX]).unwrap();
+        drop(output);
+        while !drain.wait(Duration::from_millis(10)) {}
         assert_eq!(out.text().lines().count(), 2);
     }
 
     #[test]
     fn tail_when_much_was_written_keeps_the_last_part() {
-        let mut console = Console::terminal(io::sink());
+        let (_, output, _) = shared();
+        let mut console = Console::terminal(&output);
         console.write_all(&[b'x'; 3 * TAIL_BYTES]).unwrap();
         console.write_all(b"end").unwrap();
         let tail = console.tail();

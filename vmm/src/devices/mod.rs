@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod console;
+pub mod output;
 pub mod power;
 pub mod serial;
 pub mod stdin;

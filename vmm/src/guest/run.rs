@@ -20,6 +20,8 @@ use crate::memory::GuestRam;
 
 /// How long a vCPU may take to answer a request for its registers before it is reported as stuck in the kernel.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a vCPU may take to stop before it is kicked again.
+const STOP_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a guest's supervisor waits for.
 pub(super) enum Event {
@@ -105,14 +107,16 @@ impl Guest {
 
     /// Ends the guest as if its power were cut. It may have ended already.
     pub fn stop(&self) {
+        // A vCPU may be waiting for somebody to read its output.
+        self.console.abandon();
         let _ = self.events.send(Event::Stop);
     }
 
-    /// Every vCPU's registers; `None` if the guest has ended.
+    /// Every vCPU's registers; `None` if the guest has ended or is ending.
     pub fn snapshot(&self) -> Option<Snapshot> {
         let (to, from) = channel();
         self.events.send(Event::Snapshot(to)).ok()?;
-        from.recv().ok()
+        from.recv_timeout(SNAPSHOT_PATIENCE + STOP_PATIENCE).ok()
     }
 
     /// Waits for the guest's end.
@@ -219,7 +223,13 @@ impl Supervisor {
 
     fn stop_vcpus(&mut self) -> ExitCounts {
         self.shared.stop.store(true, Ordering::Release);
-        self.kick_all();
+        while self.cpus.iter().any(|cpu| !cpu.thread.is_finished()) {
+            self.kick_all();
+            let deadline = Instant::now() + STOP_PATIENCE;
+            while Instant::now() < deadline && self.cpus.iter().any(|cpu| !cpu.thread.is_finished()) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         let counts = self.cpus.drain(..).filter_map(|cpu| cpu.thread.join().ok());
         counts.fold(ExitCounts::default(), ExitCounts::plus)
     }

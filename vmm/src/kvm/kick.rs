@@ -42,8 +42,9 @@ impl Kicker {
     ///
     /// Whatever the vCPU is to find when it looks must have been stored before.
     pub fn kick<T>(&mut self, thread: &JoinHandle<T>) {
+        fence(Ordering::SeqCst);
         self.run.set_kvm_immediate_exit(1);
-        fence(Ordering::Release);
+        fence(Ordering::SeqCst);
         // A thread that has ended already needs no signal, and that is the only way this fails.
         let _ = thread.kill(kick_signal());
     }

@@ -1,6 +1,7 @@
 //! One virtual processor: its initial state, and running it one exit at a time.
 
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 
 use kvm_bindings::{
     KVM_EXIT_XEN, Msrs, kvm_fpu, kvm_lapic_state, kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs,
@@ -174,6 +175,8 @@ impl Vcpu {
             After::Internal => Exit::Failed(internal_error(self.fd.get_kvm_run())),
             After::Interrupted => {
                 self.fd.set_kvm_immediate_exit(0);
+                // What the controller wants is looked for after this, never before: else a kick in between would be lost.
+                fence(Ordering::SeqCst);
                 Exit::Interrupted
             }
         }

@@ -10,3 +10,9 @@ mod watch;
 
 pub use report::{EndKind, Entry, SessionReport, TmemReport};
 pub use supervise::{Options, SessionError, run};
+
+/// A line for people on standard error. Unlike `eprintln!` it survives a standard error that nobody reads any more.
+pub(crate) fn say(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

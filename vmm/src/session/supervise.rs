@@ -3,20 +3,27 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::report::{EndKind, Entry, SessionReport};
+use super::report::{EndKind, Entry, SessionReport, TmemReport};
 use super::signals::{self, Signal};
 use super::tmem::{Share, Tmem, TmemError};
-use super::watch;
+use super::{say, watch};
 use crate::config::{GuestConfig, RunConfig};
 use crate::devices::console::Console;
+use crate::devices::output::Output;
 use crate::devices::stdin::{self, Key, RawMode};
-use crate::guest::{End, ExitCounts, Guest, GuestError};
+use crate::guest::{End, ExitCounts, Guest, GuestError, GuestReport};
 use crate::kvm::{System, SystemError, Transport};
 use crate::memory::{GuestRam, MemoryError};
+
+/// How long the consoles' last output may take to be read once the user wants an end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often that is looked at.
+const DRAIN_STEP: Duration = Duration::from_millis(50);
 
 /// How to run, apart from what.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +41,9 @@ pub enum SessionError {
     /// The store, or a guest's transport.
     #[error(transparent)]
     Tmem(#[from] TmemError),
+    /// No thread for the consoles' output.
+    #[error("the host has no thread for the consoles' output: {0}")]
+    Output(#[source] io::Error),
     /// Signals could not be set up.
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] io::Error),
@@ -53,7 +63,8 @@ enum StartError {
 }
 
 enum Event {
-    Ended,
+    /// The guest in this slot.
+    Ended(usize),
     Stop,
     Show,
 }
@@ -78,21 +89,41 @@ pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, Sessio
     .map_err(SessionError::Signals)?;
     let terminal = matches!(config.guests.as_slice(), [guest] if guest.console.is_none());
     let raw_mode = if terminal { RawMode::enter() } else { None };
-    let mut session = Session { system, tmem, events, terminal, options, slots: Vec::new() };
+    let (output, drain) = Output::start(io::stdout()).map_err(SessionError::Output)?;
+    let mut session =
+        Session { system, tmem, events, output, terminal, options, stopped: false, slots: Vec::new() };
     session
         .slots
         .extend(config.guests.iter().map(|guest| Slot { config: guest.clone(), state: State::Waiting }));
     session.supervise(&received);
+    let Session { slots, output, stopped, .. } = session;
+    let guests = slots.into_iter().map(Slot::finish).collect();
+    drop(output);
+    let given_up = Instant::now() + LAST_WORDS;
+    // Whoever reads slowly gets everything, unless the user wants an end.
+    while !drain.wait(DRAIN_STEP) {
+        let stop = stopped || received.try_iter().any(|event| matches!(event, Event::Stop));
+        if stop && Instant::now() >= given_up {
+            break;
+        }
+    }
     drop(raw_mode);
-    let guests = session.slots.into_iter().map(Slot::finish).collect();
     Ok(SessionReport { store_bytes: config.store.0, guests })
 }
 
 enum State {
     Waiting,
     Running { guest: Guest, share: Option<Share> },
+    Ended(Box<Ended>),
     Failed(StartError),
     Cancelled,
+}
+
+/// What is left of a guest that has ended: its memory and its pages in the store are free again.
+struct Ended {
+    report: GuestReport,
+    transport: Option<Transport>,
+    tmem: Option<TmemReport>,
 }
 
 struct Slot {
@@ -104,8 +135,11 @@ struct Session {
     system: System,
     tmem: Tmem,
     events: Sender<Event>,
+    output: Output,
     terminal: bool,
     options: Options,
+    /// The user wants an end.
+    stopped: bool,
     slots: Vec<Slot>,
 }
 
@@ -122,7 +156,12 @@ impl Session {
             let next_start = self.waiting().map(|delay| started + delay).min();
             let deadline = next_start.into_iter().chain(next_watch).min();
             match receive(received, deadline) {
-                Some(Event::Ended) => left -= 1,
+                Some(Event::Ended(index)) => {
+                    left -= 1;
+                    if let Some(slot) = self.slots.get_mut(index) {
+                        slot.end();
+                    }
+                }
                 Some(Event::Stop) => left -= self.stop(),
                 Some(Event::Show) => self.show(),
                 None => {
@@ -149,10 +188,10 @@ impl Session {
             if !matches!(slot.state, State::Waiting) || started.elapsed() < slot.config.start_delay {
                 continue;
             }
-            let state = match self.start(&slot.config) {
+            let state = match self.start(index, &slot.config) {
                 Ok(running) => running,
                 Err(error) => {
-                    eprintln!("{}: {error}", slot.config.spec.name);
+                    say(format_args!("{}: {error}", slot.config.spec.name));
                     failed += 1;
                     State::Failed(error)
                 }
@@ -164,13 +203,13 @@ impl Session {
         failed
     }
 
-    fn start(&self, config: &GuestConfig) -> Result<State, StartError> {
+    fn start(&self, index: usize, config: &GuestConfig) -> Result<State, StartError> {
         let ram = GuestRam::new(&config.spec.memory)?;
         let share = self.tmem.share(&self.system, config, &ram)?;
         let console = match &config.console {
             Some(path) => Console::file(path).map_err(StartError::Console)?,
-            None if self.terminal => Console::terminal(io::stdout()),
-            None => Console::lines(&config.spec.name, io::stdout()),
+            None if self.terminal => Console::terminal(&self.output),
+            None => Console::lines(&config.spec.name, &self.output),
         };
         let events = self.events.clone();
         let service = share.as_ref().map(Share::service);
@@ -185,7 +224,7 @@ impl Session {
         let guest = Guest::start(&self.system, &config.spec, &ram, service, console, move || {
             tracing::info!(guest = name, "ended");
             // The session waits for this until every guest has ended.
-            let _ = events.send(Event::Ended);
+            let _ = events.send(Event::Ended(index));
         })?;
         if self.terminal {
             let (serial, events) = (guest.serial(), self.events.clone());
@@ -203,6 +242,7 @@ impl Session {
 
     /// Stops running guests and cancels waiting ones; returns how many were cancelled.
     fn stop(&mut self) -> usize {
+        self.stopped = true;
         let mut cancelled = 0;
         for slot in &mut self.slots {
             match &slot.state {
@@ -211,20 +251,23 @@ impl Session {
                     slot.state = State::Cancelled;
                     cancelled += 1;
                 }
-                State::Failed(_) | State::Cancelled => {}
+                State::Ended(_) | State::Failed(_) | State::Cancelled => {}
             }
         }
         cancelled
     }
 
+    /// All at once: a guest that does not answer must not make the others wait.
     fn show(&self) {
-        for slot in &self.slots {
-            if let State::Running { guest, .. } = &slot.state
-                && let Some(text) = watch::describe(guest)
-            {
-                eprint!("{text}");
-            }
-        }
+        let running = self.slots.iter().filter_map(|slot| match &slot.state {
+            State::Running { guest, .. } => Some(guest),
+            _ => None,
+        });
+        let texts: Vec<Option<String>> = thread::scope(|scope| {
+            let asked: Vec<_> = running.map(|guest| scope.spawn(|| watch::describe(guest))).collect();
+            asked.into_iter().map(|text| text.join().ok().flatten()).collect()
+        });
+        texts.iter().flatten().for_each(|text| say(format_args!("{}", text.trim_end())));
     }
 }
 
@@ -236,7 +279,20 @@ fn receive(received: &Receiver<Event>, deadline: Option<Instant>) -> Option<Even
 }
 
 impl Slot {
-    fn finish(self) -> Entry {
+    /// Takes a guest that has ended apart.
+    fn end(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Cancelled) {
+            State::Running { guest, share } => {
+                let report = guest.join();
+                let transport = share.as_ref().map(|share| share.service().transport);
+                State::Ended(Box::new(Ended { report, transport, tmem: share.map(Share::finish) }))
+            }
+            other => other,
+        };
+    }
+
+    fn finish(mut self) -> Entry {
+        self.end();
         let spec = self.config.spec;
         let mut entry = Entry {
             name: spec.name,
@@ -251,8 +307,8 @@ impl Slot {
             tmem: None,
         };
         match self.state {
-            State::Running { guest, share } => {
-                let report = guest.join();
+            State::Ended(ended) => {
+                let Ended { report, transport, tmem } = *ended;
                 entry.end = EndKind::from(&report.end);
                 if let End::Died { vcpu, why } = report.end {
                     entry.reason = Some(format!("vcpu{vcpu}: {why}"));
@@ -260,17 +316,17 @@ impl Slot {
                 entry.elapsed_seconds = report.elapsed.as_secs_f64();
                 entry.exits = report.exits;
                 entry.disks = report.disks;
-                entry.transport = share.as_ref().map(|share| match share.service().transport {
+                entry.transport = transport.map(|transport| match transport {
                     Transport::Xen => "xen",
                     Transport::Port(_) => "port",
                 });
-                entry.tmem = share.map(Share::finish);
+                entry.tmem = tmem;
             }
             State::Failed(error) => {
                 entry.end = EndKind::NotStarted;
                 entry.reason = Some(error.to_string());
             }
-            State::Waiting | State::Cancelled => {}
+            State::Waiting | State::Running { .. } | State::Cancelled => {}
         }
         entry
     }

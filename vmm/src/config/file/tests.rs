@@ -132,7 +132,7 @@ fn memory_when_zero_or_odd_is_named() {
         assert!(text.starts_with("guests.toml:4: memory: ") && text.contains(why), "{text}");
     }
     let text = refused(&format!("{MINIMAL}memory = \"64Q\"\n"));
-    assert!(text.starts_with("guests.toml:4: `64Q` is not a size"), "{text}");
+    assert!(text.starts_with("guests.toml:4: memory: `64Q` is not a size"), "{text}");
 }
 
 #[test]
@@ -155,6 +155,24 @@ fn disk_when_two_guests_write_it_is_refused() {
          [[guest]]\nname = \"b\"\nkernel = \"vmlinuz\"\ndisks = [\"disk.img\"]\n",
     );
     assert!(text.starts_with("guests.toml:8: disks: ") && text.contains("also a disk of `a`"), "{text}");
+}
+
+#[test]
+fn console_when_it_would_overwrite_a_disk_or_another_console_is_refused() {
+    let text = refused(&format!("{MINIMAL}disks = [\"disk.img\"]\nconsole = \"disk.img\"\n"));
+    assert!(text.contains("console: ") && text.contains("is already a file of `a`"), "{text}");
+    let text = refused(&format!("{MINIMAL}console = \"vmlinuz\"\n"));
+    assert!(text.contains("console: "), "{text}");
+    let two = "[[guest]]\nname = \"b\"\nkernel = \"vmlinuz\"\nconsole = \"log\"\n";
+    assert!(refused(&format!("{MINIMAL}console = \"log\"\n{two}")).contains("is already a file of `a`"));
+}
+
+#[test]
+fn value_when_of_the_wrong_type_is_named_by_its_key() {
+    let text = refused(&format!("{MINIMAL}vcpus = \"2\"\n"));
+    assert!(text.starts_with("guests.toml:4: vcpus: "), "{text}");
+    let text = refused(&format!("{MINIMAL}tmem = {{ cap = \"1M\", weight = \"x\" }}\n"));
+    assert!(text.starts_with("guests.toml:4: weight: "), "{text}");
 }
 
 #[test]

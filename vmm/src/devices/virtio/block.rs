@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use thiserror::Error;
 use virtio_bindings::virtio_blk::*;
@@ -13,12 +13,15 @@ use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, ReadVolatile, WriteVolatile};
 
-use super::VirtioDevice;
+use super::{BrokenRing, VirtioDevice};
 
 /// Bytes of a sector: virtio-blk's only unit.
 const SECTOR: u64 = 512;
 /// Most data descriptors of a request, which leaves room for header and status in a queue of 256.
 const SEGMENTS_MAX: u32 = 254;
+/// Most bytes of a data descriptor. With [`SEGMENTS_MAX`] it bounds how long a guest can keep the host's disk busy with one
+/// request, and so how long the end of a guest may have to wait.
+const SEGMENT_BYTES_MAX: u32 = 64 << 10;
 /// Length of the answer to a request for the device's id.
 const ID_LEN: usize = 20;
 
@@ -95,7 +98,8 @@ impl Block {
         id.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
         let sectors = size / SECTOR;
         let mut config = [0; 16];
-        let fields = sectors.to_le_bytes().into_iter().chain([0; 4]).chain(SEGMENTS_MAX.to_le_bytes());
+        let limits = SEGMENT_BYTES_MAX.to_le_bytes().into_iter().chain(SEGMENTS_MAX.to_le_bytes());
+        let fields = sectors.to_le_bytes().into_iter().chain(limits);
         config.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
         Ok(Self { file, sectors, read_only, id, config, counters: Arc::default() })
     }
@@ -107,9 +111,10 @@ impl Block {
 
     /// Serves one request; returns the length for the used ring.
     fn request(&mut self, memory: &GuestMemoryMmap<()>, chain: DescriptorChain<&GuestMemoryMmap<()>>) -> u32 {
-        let parts: Vec<Descriptor> = chain.collect();
+        // One more than allowed is enough to see that it is too much.
+        let parts: Vec<Descriptor> = chain.take(SEGMENTS_MAX as usize + 3).collect();
         let [head, data @ .., status] = parts.as_slice() else { return 0 };
-        if !status.is_write_only() || status.len() == 0 {
+        if !status.is_write_only() || status.len() == 0 || data.len() > SEGMENTS_MAX as usize {
             return 0;
         }
         let outcome = self.execute(memory, head, data);
@@ -154,7 +159,7 @@ impl Block {
 
     /// Checks that `data` is whole sectors inside the disk, all for the same direction, and seeks there.
     fn prepare(&mut self, sector: u64, data: &[Descriptor], device_writes: bool) -> Result<u64, u32> {
-        if data.iter().any(|d| d.is_write_only() != device_writes) {
+        if data.iter().any(|d| d.is_write_only() != device_writes || d.len() > SEGMENT_BYTES_MAX) {
             return Err(VIRTIO_BLK_S_IOERR);
         }
         let bytes: u64 = data.iter().map(|d| u64::from(d.len())).sum();
@@ -212,33 +217,37 @@ impl VirtioDevice for Block {
 
     fn features(&self) -> u64 {
         let read_only = if self.read_only { 1 << VIRTIO_BLK_F_RO } else { 0 };
-        1 << VIRTIO_BLK_F_FLUSH | 1 << VIRTIO_BLK_F_SEG_MAX | read_only
+        1 << VIRTIO_BLK_F_FLUSH | 1 << VIRTIO_BLK_F_SIZE_MAX | 1 << VIRTIO_BLK_F_SEG_MAX | read_only
     }
 
     fn config(&self) -> &[u8] {
         &self.config
     }
 
-    fn serve(&mut self, memory: &GuestMemoryMmap<()>, queue: &mut Queue) -> bool {
+    fn serve(
+        &mut self,
+        memory: &GuestMemoryMmap<()>,
+        queue: &mut Queue,
+        stop: &AtomicBool,
+    ) -> Result<bool, BrokenRing> {
         let mut served = false;
         loop {
-            if queue.disable_notification(memory).is_err() {
-                return served;
-            }
-            // A ring whose index runs ahead of its size is the driver's error; it gets no more answers.
-            while let Some(chain) = queue.iter(memory).ok().and_then(|mut chains| chains.next()) {
+            queue.disable_notification(memory).map_err(|_| BrokenRing)?;
+            // A ring whose index runs ahead of its size has no chains.
+            while let Some(chain) = queue.iter(memory).map_err(|_| BrokenRing)?.next() {
                 let head = chain.head_index();
                 let filled = self.request(memory, chain);
-                if queue.add_used(memory, head, filled).is_err() {
-                    return served;
-                }
+                queue.add_used(memory, head, filled).map_err(|_| BrokenRing)?;
                 served = true;
+                if stop.load(Ordering::Acquire) {
+                    return Ok(false);
+                }
             }
-            if !matches!(queue.enable_notification(memory), Ok(true)) {
+            if !queue.enable_notification(memory).map_err(|_| BrokenRing)? {
                 break;
             }
         }
-        served && queue.needs_notification(memory).unwrap_or(true)
+        Ok(served && queue.needs_notification(memory).unwrap_or(true))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use virtio_bindings::virtio_config::{
@@ -72,6 +72,7 @@ impl MmioTransport {
                 doorbell: EventFd::new(libc::EFD_CLOEXEC)?,
                 irq,
                 status: AtomicU32::new(0),
+                broken: AtomicBool::new(false),
             }),
             registers: Mutex::new(Registers {
                 place: Place::Here(device),
@@ -110,6 +111,9 @@ impl MmioTransport {
             VIRTIO_MMIO_QUEUE_NUM_MAX if registers.queue_select == 0 => u32::from(QUEUE_MAX),
             VIRTIO_MMIO_QUEUE_READY if registers.queue_select == 0 => u32::from(registers.queue.ready()),
             VIRTIO_MMIO_INTERRUPT_STATUS => self.signals.status.load(Ordering::SeqCst),
+            VIRTIO_MMIO_STATUS if self.signals.broken.load(Ordering::Acquire) => {
+                registers.status | VIRTIO_CONFIG_S_NEEDS_RESET
+            }
             VIRTIO_MMIO_STATUS => registers.status,
             _ => 0,
         }
@@ -138,6 +142,7 @@ impl MmioTransport {
         if value == 0 {
             registers.reset();
             self.signals.status.store(0, Ordering::SeqCst);
+            self.signals.broken.store(false, Ordering::Release);
             return;
         }
         let mut value = value | registers.status;

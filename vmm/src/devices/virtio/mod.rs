@@ -6,8 +6,14 @@ pub mod mmio;
 mod testing;
 mod worker;
 
+use std::sync::atomic::AtomicBool;
+
 use virtio_queue::Queue;
 use vm_memory::GuestMemoryMmap;
+
+/// The driver filled its rings as no driver may. The device serves nothing more until it is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenRing;
 
 /// A device with one virtqueue.
 pub trait VirtioDevice: Send {
@@ -17,6 +23,14 @@ pub trait VirtioDevice: Send {
     fn features(&self) -> u64;
     /// The device's configuration space.
     fn config(&self) -> &[u8];
-    /// Serves every request in the queue; true when the driver wants to be interrupted.
-    fn serve(&mut self, memory: &GuestMemoryMmap<()>, queue: &mut Queue) -> bool;
+    /// Serves requests until the queue is empty or `stop` is set; true when the driver wants to be interrupted.
+    ///
+    /// # Errors
+    /// When the queue's memory says what no driver may say.
+    fn serve(
+        &mut self,
+        memory: &GuestMemoryMmap<()>,
+        queue: &mut Queue,
+        stop: &AtomicBool,
+    ) -> Result<bool, BrokenRing>;
 }

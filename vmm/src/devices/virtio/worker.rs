@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
-use virtio_bindings::virtio_mmio::VIRTIO_MMIO_INT_VRING;
+use virtio_bindings::virtio_mmio::{VIRTIO_MMIO_INT_CONFIG, VIRTIO_MMIO_INT_VRING};
 use virtio_queue::Queue;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::VirtioDevice;
+use super::{BrokenRing, VirtioDevice};
 use crate::memory::GuestRam;
 
 /// How a worker is woken, and how it tells the guest.
@@ -21,6 +21,16 @@ pub(super) struct Signals {
     pub(super) irq: EventFd,
     /// The interrupt status register.
     pub(super) status: AtomicU32,
+    /// The driver broke its ring; the device needs a reset.
+    pub(super) broken: AtomicBool,
+}
+
+impl Signals {
+    fn interrupt(&self, cause: u32) {
+        self.status.fetch_or(cause, Ordering::SeqCst);
+        // The counter of an interrupt line is drained by KVM and cannot overflow.
+        let _ = self.irq.write(1);
+    }
 }
 
 /// A running worker.
@@ -45,10 +55,16 @@ impl Worker {
         let (stopped, wake) = (stop.clone(), signals.clone());
         let serve = move || {
             while !stopped.load(Ordering::Acquire) {
-                if device.serve(ram.mmap(), &mut queue) {
-                    wake.status.fetch_or(VIRTIO_MMIO_INT_VRING, Ordering::SeqCst);
-                    // The counter of an interrupt line is drained by KVM and cannot overflow.
-                    let _ = wake.irq.write(1);
+                if !wake.broken.load(Ordering::Acquire) {
+                    match device.serve(ram.mmap(), &mut queue, &stopped) {
+                        Ok(true) => wake.interrupt(VIRTIO_MMIO_INT_VRING),
+                        Ok(false) => {}
+                        Err(BrokenRing) => {
+                            tracing::debug!(device = device.id(), "the driver broke its ring");
+                            wake.broken.store(true, Ordering::Release);
+                            wake.interrupt(VIRTIO_MMIO_INT_CONFIG);
+                        }
+                    }
                 }
                 // An interrupted wait only looks once more.
                 let _ = wake.doorbell.read();
@@ -59,7 +75,7 @@ impl Worker {
         Ok(Self { stop, signals, thread })
     }
 
-    /// Stops serving after the requests at hand and gives the device back, unless its thread died.
+    /// Stops serving after the request at hand and gives the device back, unless its thread died.
     pub(super) fn stop(self) -> Option<Box<dyn VirtioDevice>> {
         self.stop.store(true, Ordering::Release);
         let _ = self.signals.doorbell.write(1);

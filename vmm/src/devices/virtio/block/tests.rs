@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::super::testing::{Driver, Part};
+use super::super::testing::{AVAIL, Driver, Part};
 use super::*;
 
 const HEADER: u64 = 0x30_0000;
@@ -31,7 +31,7 @@ fn request(block: &mut Block, kind: u32, sector: u64, data: &[Part]) -> (u8, Dri
     parts.extend(data);
     parts.push((STATUS, 1, true));
     driver.offer(&parts);
-    block.serve(driver.ram.mmap(), &mut driver.queue());
+    block.serve(driver.ram.mmap(), &mut driver.queue(), &AtomicBool::new(false)).unwrap();
     (driver.byte(STATUS), driver)
 }
 
@@ -118,7 +118,7 @@ fn chain_when_too_short_or_without_a_status_is_given_back_empty() {
     ] {
         let mut driver = Driver::new();
         driver.offer(parts);
-        block.serve(driver.ram.mmap(), &mut driver.queue());
+        block.serve(driver.ram.mmap(), &mut driver.queue(), &AtomicBool::new(false)).unwrap();
         assert_eq!(driver.used(), [0], "{parts:?}");
     }
 }
@@ -129,7 +129,7 @@ fn header_when_short_writable_or_outside_memory_is_an_error() {
     for header in [(HEADER, 15, false), (HEADER, 16, true), (NOT_RAM, 16, false)] {
         let mut driver = Driver::new();
         driver.offer(&[header, (STATUS, 1, true)]);
-        block.serve(driver.ram.mmap(), &mut driver.queue());
+        block.serve(driver.ram.mmap(), &mut driver.queue(), &AtomicBool::new(false)).unwrap();
         assert_eq!(u32::from(driver.byte(STATUS)), VIRTIO_BLK_S_IOERR, "{header:?}");
     }
 }
@@ -142,4 +142,44 @@ fn open_when_missing_empty_or_odd_names_the_file() {
     assert!(matches!(Block::open(file.path(), false), Err(DiskError::Size { size: 0, .. })));
     file.write_all(&[0; 513]).unwrap();
     assert!(matches!(Block::open(file.path(), false), Err(DiskError::Size { size: 513, .. })));
+}
+
+#[test]
+fn ring_when_its_index_runs_ahead_is_broken_and_ends_the_service() {
+    let (mut block, _file) = disk(false);
+    let mut driver = Driver::new();
+    driver.offer(&[(HEADER, 16, false), (STATUS, 1, true)]);
+    driver.ram.write(&300u16.to_le_bytes(), AVAIL + 2).unwrap();
+    let served = block.serve(driver.ram.mmap(), &mut driver.queue(), &AtomicBool::new(false));
+    assert_eq!(served, Err(BrokenRing));
+}
+
+#[test]
+fn ring_when_at_address_zero_is_broken() {
+    let (mut block, _file) = disk(false);
+    let driver = Driver::new();
+    let mut queue = driver.queue();
+    queue.set_avail_ring_address(Some(0), Some(0));
+    assert_eq!(block.serve(driver.ram.mmap(), &mut queue, &AtomicBool::new(false)), Err(BrokenRing));
+}
+
+#[test]
+fn service_when_told_to_stop_leaves_the_rest() {
+    let (mut block, _file) = disk(false);
+    let mut driver = Driver::new();
+    for _ in 0..3 {
+        driver.offer(&[(HEADER, 16, false), (STATUS, 1, true)]);
+    }
+    assert_eq!(block.serve(driver.ram.mmap(), &mut driver.queue(), &AtomicBool::new(true)), Ok(false));
+    assert_eq!(driver.used().len(), 1);
+}
+
+#[test]
+fn request_when_a_buffer_or_their_number_is_too_large_is_refused() {
+    let (mut block, _file) = disk(false);
+    let (status, _) = request(&mut block, VIRTIO_BLK_T_IN, 0, &[(DATA, SEGMENT_BYTES_MAX + 512, true)]);
+    assert_eq!(u32::from(status), VIRTIO_BLK_S_IOERR);
+    let parts = vec![(DATA, 0, true); SEGMENTS_MAX as usize + 1];
+    let (status, driver) = request(&mut block, VIRTIO_BLK_T_IN, 0, &parts);
+    assert_eq!((status, driver.used()), (0xee, vec![0]));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use virtio_bindings::virtio_config::{VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER};
 
+use super::super::BrokenRing;
 use super::super::testing::{AVAIL, DESC, Driver, USED};
 use virtio_queue::QueueOwnedT;
 
@@ -24,15 +25,20 @@ impl VirtioDevice for Echo {
     fn config(&self) -> &[u8] {
         &[1, 2, 3, 4, 5, 6, 7, 8, 9]
     }
-    fn serve(&mut self, memory: &vm_memory::GuestMemoryMmap<()>, queue: &mut Queue) -> bool {
+    fn serve(
+        &mut self,
+        memory: &vm_memory::GuestMemoryMmap<()>,
+        queue: &mut Queue,
+        _: &AtomicBool,
+    ) -> Result<bool, BrokenRing> {
         let mut served = false;
-        while let Some(mut chain) = queue.iter(memory).ok().and_then(|mut chains| chains.next()) {
+        while let Some(mut chain) = queue.iter(memory).map_err(|_| BrokenRing)?.next() {
             let head = chain.head_index();
             let len = chain.next().unwrap().len();
             queue.add_used(memory, head, len).unwrap();
             served = true;
         }
-        served
+        Ok(served)
     }
 }
 
@@ -131,6 +137,26 @@ fn notification_when_active_is_served_by_the_worker_with_an_interrupt() {
     assert_eq!(f.get(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_VRING);
     f.set(VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
     assert_eq!(f.get(VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+}
+
+#[test]
+fn ring_when_broken_asks_for_a_reset_and_the_device_can_be_stopped_and_started_again() {
+    let mut f = fixture();
+    f.start();
+    f.driver.ram.write(&300u16.to_le_bytes(), AVAIL + 2).unwrap();
+    f.set(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    f.irq.read().unwrap();
+    assert_eq!(f.get(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
+    assert_ne!(f.get(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+    f.set(VIRTIO_MMIO_STATUS, 0);
+    assert_eq!(f.get(VIRTIO_MMIO_STATUS), 0);
+    f.driver.ram.write(&0u16.to_le_bytes(), AVAIL + 2).unwrap();
+    f.start();
+    f.driver.offer(&[(DATA, 5, true)]);
+    f.set(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    f.irq.read().unwrap();
+    assert_eq!(f.driver.used(), [5]);
+    f.transport.shut_down();
 }
 
 #[test]
