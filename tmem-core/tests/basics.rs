@@ -416,3 +416,28 @@ fn impossible_shapes_are_refused_by_name() {
     assert!(matches!(max_pools(0), Some(StoreError::Config { field: "max_pools", .. })));
     assert!(matches!(max_pools(5000), Some(StoreError::Config { field: "max_pools", .. })));
 }
+
+#[test]
+fn pools_that_are_made_and_destroyed_without_end_are_refused_until_they_are_released() {
+    let store = store(Codec::Raw);
+    let (guest, other) = (client(&store, u64::MAX), client(&store, u64::MAX));
+    other.new_pool(PoolKind::Shared(UUID)).unwrap();
+    for kind in [PoolKind::Persistent, PoolKind::Shared(UUID)] {
+        let mut made = 0;
+        while let Ok(pool) = guest.new_pool(kind) {
+            guest.put(pool, &key(made, 0), &page(1)).unwrap();
+            guest.destroy_pool(pool).unwrap();
+            made += 1;
+            assert!(made < 100_000);
+        }
+        assert_eq!(guest.new_pool(kind), Err(OpError::NoFreePool));
+        // Nobody else is held back.
+        let pool = other.new_pool(PoolKind::Persistent).unwrap();
+        other.destroy_pool(pool).unwrap();
+        settle(&store);
+        let pool = guest.new_pool(kind).unwrap();
+        assert_eq!(guest.get(pool, &key(0, 0), &mut [0; PAGE_SIZE]), Ok(false));
+        guest.destroy_pool(pool).unwrap();
+        settle(&store);
+    }
+}

@@ -17,6 +17,8 @@ use crate::usage::Progress;
 const SCAN: u32 = 16;
 /// Pages that a put compresses in a full store, in line.
 const IN_LINE: u32 = 4;
+/// Looks of [`SCAN`] chunks that it takes to find them, at least: after each the shard's hand has moved on.
+const LOOKS: usize = 64;
 /// The store is short of memory when one frame in so many is free, or less.
 const SHORT: u32 = 8;
 /// What Zstandard makes of an LZ4 page must be smaller by an eighth.
@@ -210,7 +212,7 @@ impl Store {
         }
         let mut page = [0; PAGE_SIZE];
         let mut done = 0;
-        for _ in 0..self.shards.len() {
+        for _ in 0..self.shards.len().max(LOOKS) {
             let shard = self.background.hand.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
             if let Pick::Page(candidate) = self.pick(shard, true, false, &mut page) {
                 done += 1;

@@ -12,7 +12,7 @@ use crate::evict::Policies;
 use crate::index::NIL;
 use crate::key::{PoolId, SharedUuid};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Most clients: an entry of the index has 13 bits for its owner.
 pub(super) const MOST_CLIENTS: usize = 1 << 13;
@@ -54,6 +54,8 @@ pub(crate) struct ClientState {
     pub(super) hand: AtomicUsize,
     pub(super) policies: Policies,
     pub(super) allowed: Mutex<ClientConfig>,
+    /// Pools that the client left and that are still being released.
+    pub(super) leaving: AtomicU32,
 }
 
 impl ClientState {
@@ -76,6 +78,8 @@ impl ClientState {
 pub(super) struct Pool {
     pub(super) shared: Option<SharedUuid>,
     pub(super) members: u32,
+    /// Clients that left and whose pages are still being released: the slot must not be taken for another pool.
+    pub(super) leavers: u32,
 }
 
 /// Clients and pools by slot.
@@ -83,6 +87,8 @@ pub(super) struct Pool {
 pub(super) struct Control {
     pub(super) clients: Vec<Option<Arc<ClientState>>>,
     pub(super) pools: Vec<Option<Pool>>,
+    /// Slots of `pools` that are free.
+    pub(super) unused_pools: Vec<u32>,
     pub(super) unused_attaches: Vec<u32>,
     pub(super) attaches: u32,
     pub(super) shared: HashMap<SharedUuid, u32>,
@@ -90,6 +96,21 @@ pub(super) struct Control {
 }
 
 impl Control {
+    /// Frees the slot of a pool that has no pages any more.
+    pub(super) fn free_pool(&mut self, pool: u32) {
+        if let Some(slot) = self.pools.get_mut(pool as usize) {
+            *slot = None;
+            self.unused_pools.push(pool);
+        }
+    }
+
+    /// Nothing is left of a pool in the name of a client that left it.
+    pub(super) fn has_left(&self, client: u16) {
+        if let Some(Some(client)) = self.clients.get(usize::from(client)) {
+            client.leaving.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn open_clients(&self) -> u32 {
         let open = |client: &&Arc<ClientState>| !client.closed.load(Ordering::Acquire);
         self.clients.iter().flatten().filter(open).count() as u32
@@ -143,6 +164,7 @@ impl Store {
             hand: AtomicUsize::new(0),
             policies: Policies::new(self.config.eviction),
             allowed: Mutex::new(config),
+            leaving: AtomicU32::new(0),
         });
         for shard in &self.shards {
             let mut shard = shard.lock();
@@ -182,7 +204,7 @@ impl Store {
 
     /// Takes a slot for a pool, known to every shard.
     pub(super) fn take_pool_slot(&self, control: &mut Control, shared: Option<SharedUuid>) -> Option<u32> {
-        let slot = control.pools.iter().position(Option::is_none).unwrap_or(control.pools.len());
+        let slot = control.unused_pools.pop().map_or(control.pools.len(), |slot| slot as usize);
         if slot >= MOST_POOLS {
             return None;
         }
@@ -195,7 +217,7 @@ impl Store {
                 line.shared = shared.is_some();
             }
         }
-        *control.pools.get_mut(slot)? = Some(Pool { shared, members: 0 });
+        *control.pools.get_mut(slot)? = Some(Pool { shared, members: 0, leavers: 0 });
         Some(slot as u32)
     }
 

@@ -53,14 +53,23 @@ impl Store {
         if !client.ephemeral.load(Ordering::Relaxed) {
             return false;
         }
-        for _ in 0..self.shards.len() {
-            let number = client.hand.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
-            if self.evict_in(number, client.slot) {
-                return true;
-            }
+        if self.evict_next(client) {
+            return true;
         }
         client.ephemeral.store(false, Ordering::Relaxed);
-        false
+        // Under each shard's lock again: a page that came behind the first look may have found the flag still set.
+        let found = self.evict_next(client);
+        if found {
+            client.ephemeral.store(true, Ordering::Relaxed);
+        }
+        found
+    }
+
+    fn evict_next(&self, client: &ClientState) -> bool {
+        (0..self.shards.len()).any(|_| {
+            let number = client.hand.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
+            self.evict_in(number, client.slot)
+        })
     }
 
     fn evict_in(&self, number: usize, client: u16) -> bool {

@@ -3,14 +3,16 @@
 //! The store starts no thread. Whoever embeds it calls [`Store::maintain`]; several threads may.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Store;
 use super::compress::Zeal;
+use super::control::ClientState;
 use super::flush::Removed;
 use super::shard::Kind;
 use crate::index::{NIL, SPAN};
-use crate::sync::atomic::AtomicUsize;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{self, Mutex};
 use crate::usage::{Budget, Progress};
 
@@ -39,8 +41,8 @@ const REST: Duration = Duration::from_millis(50);
 /// A thing to do in bounded steps.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Job {
-    /// Release all pages of a pool that nobody can reach.
-    Drain { pool: u32, shared: bool, shard: usize },
+    /// Release all pages of a pool that nobody can reach since this client left.
+    Drain { pool: u32, client: u16, shared: bool, shard: usize },
     /// Release the pages that a client put into a shared pool that it left.
     Leaver { pool: u32, client: u16, shard: usize, chunk: u32 },
     /// Free the slot of a closed client once nothing is charged to it.
@@ -186,8 +188,8 @@ impl Store {
             progress.released += released;
             left = left.saturating_sub(released.max(1));
             match rest {
-                Some(job @ Job::Retire { .. }) => {
-                    // It waits for other jobs; when there are none, for other threads that are at them.
+                Some(job) if self.waits(&job) => {
+                    // For other jobs; when there are none, for other threads that are at them.
                     let mut jobs = self.background.jobs.lock();
                     let alone = jobs.is_empty();
                     jobs.push_back(job);
@@ -205,13 +207,22 @@ impl Store {
 
     fn step(&self, job: Job, left: u32) -> (u32, Option<Job>) {
         match job {
-            Job::Drain { pool, shared, shard } => self.drain(pool, shared, shard, left),
+            Job::Drain { pool, client, shared, shard } => self.drain(pool, client, shared, shard, left),
             Job::Leaver { pool, client, shard, chunk } => self.forget(pool, client, shard, chunk),
             Job::Retire { client } => (0, (!self.retire(client)).then_some(job)),
         }
     }
 
-    fn drain(&self, pool: u32, shared: bool, mut at: usize, left: u32) -> (u32, Option<Job>) {
+    /// Whether a job can only go on when other jobs are done.
+    fn waits(&self, job: &Job) -> bool {
+        match job {
+            Job::Drain { shard, .. } => *shard == self.shards.len(),
+            Job::Leaver { .. } => false,
+            Job::Retire { .. } => true,
+        }
+    }
+
+    fn drain(&self, pool: u32, client: u16, shared: bool, mut at: usize, left: u32) -> (u32, Option<Job>) {
         let kind = if shared { Kind::Shared } else { Kind::Ephemeral };
         let mut released = 0;
         while at < self.shards.len() && released < left {
@@ -230,17 +241,22 @@ impl Store {
             drop(shard);
             released += removed.map(|removed| self.free_all(removed)).iter().sum::<u32>();
         }
+        let rest = Some(Job::Drain { pool, client, shared, shard: at });
         if at < self.shards.len() {
-            return (released, Some(Job::Drain { pool, shared, shard: at }));
+            return (released, rest);
         }
-        if let Some(slot) = self.control.lock().pools.get_mut(pool as usize) {
-            *slot = None;
+        let mut control = self.control.lock();
+        if control.pools.get(pool as usize).and_then(Option::as_ref).is_some_and(|pool| pool.leavers > 0) {
+            return (released, rest);
         }
+        control.free_pool(pool);
+        control.has_left(client);
         (released, None)
     }
 
     /// Removes the pages of a client from the next chunks of a shared pool. Chunk numbers are scanned, so that nothing
-    /// has to stand still meanwhile: the client cannot add pages any more.
+    /// has to stand still meanwhile: the client cannot add pages any more, unless it has joined again; then some of those
+    /// go too, as ephemeral pages may at any time.
     fn forget(&self, pool: u32, client: u16, mut at: usize, mut chunk: u32) -> (u32, Option<Job>) {
         let mut shard = self.shard(at).lock();
         let end = shard.index.chunk_numbers();
@@ -269,7 +285,15 @@ impl Store {
         for key in emptied {
             self.reap(&self.site_of(key, self.names.object(key.pool, &key.object)));
         }
-        (released, (at < self.shards.len()).then_some(Job::Leaver { pool, client, shard: at, chunk }))
+        if at < self.shards.len() {
+            return (released, Some(Job::Leaver { pool, client, shard: at, chunk }));
+        }
+        let mut control = self.control.lock();
+        if let Some(Some(pool)) = control.pools.get_mut(pool as usize) {
+            pool.leavers -= 1;
+        }
+        control.has_left(client);
+        (released, None)
     }
 
     /// Frees a closed client's slot, if nothing is charged to it any more.
@@ -277,7 +301,10 @@ impl Store {
         let mut control = self.control.lock();
         self.call_in(client);
         let Some(slot) = control.clients.get_mut(usize::from(client)) else { return true };
-        if slot.as_ref().is_some_and(|state| state.account.granted() != 0) {
+        let busy = |state: &Arc<ClientState>| {
+            state.account.granted() != 0 || state.leaving.load(Ordering::Relaxed) != 0
+        };
+        if slot.as_ref().is_some_and(busy) {
             return false;
         }
         *slot = None;

@@ -9,6 +9,10 @@ use crate::key::{PoolId, PoolKind, SharedUuid};
 use crate::sync::atomic::Ordering;
 use crate::usage::{ClientCounters, ClientUsage};
 
+/// Pools that a client has left and that are not released yet, at most: making and destroying pools in a loop must not make
+/// the store's tables grow for ever.
+const MOST_LEAVING: u32 = 1024;
+
 impl Store {
     pub(crate) fn new_pool(&self, client: &ClientState, kind: PoolKind) -> Result<PoolId, OpError> {
         let mut control = self.control.lock();
@@ -24,6 +28,9 @@ impl Store {
         drop(allowed);
         if !permitted {
             return Err(OpError::NotPermitted);
+        }
+        if client.leaving.load(Ordering::Relaxed) >= MOST_LEAVING {
+            return Err(OpError::NoFreePool);
         }
         let free = client.table.iter().position(|word| word.load(Ordering::Relaxed) == 0);
         let free = free.ok_or(OpError::NoFreePool)?;
@@ -55,9 +62,7 @@ impl Store {
         let word = control.next_word(pool);
         match (word, shared) {
             (None, _) => {
-                if let Some(slot) = control.pools.get_mut(pool as usize) {
-                    *slot = None;
-                }
+                control.free_pool(pool);
             }
             (Some(_), Some(uuid)) => {
                 control.shared.insert(uuid, pool);
@@ -102,14 +107,17 @@ impl Store {
             Some(_) => Kind::Shared,
             None => Kind::Persistent,
         };
+        client.leaving.fetch_add(1, Ordering::Relaxed);
         if pool.members > 0 {
+            pool.leavers += 1;
             self.add_job(Job::Leaver { pool: number, client: client.slot, shard: 0, chunk: 0 });
             return;
         }
         if let Some(uuid) = pool.shared {
             control.shared.remove(&uuid);
         }
-        self.add_job(Job::Drain { pool: number, shared: kind == Kind::Shared, shard: 0 });
+        let shared = kind == Kind::Shared;
+        self.add_job(Job::Drain { pool: number, client: client.slot, shared, shard: 0 });
     }
 
     pub(crate) fn allow_shared(&self, client: &ClientState, uuid: SharedUuid) {
