@@ -58,8 +58,7 @@ pub(crate) fn main(json: bool, lock: bool) -> Result<(), ImagesError> {
 
 fn make(images: &Images) -> Result<Vec<Row>, ImagesError> {
     let mut rows = Vec::new();
-    // The tmem-aware kernel is another 13 minutes of compiling; it is made when something asks for it.
-    for id in KernelId::ALL.into_iter().filter(|id| *id != KernelId::TmemAware) {
+    for id in KernelId::ALL {
         let kernel = images.kernel(id)?;
         let mut files = vec![("kernel (bzImage)", kernel.bzimage.clone())];
         files.extend(kernel.vmlinux.clone().map(|vmlinux| ("kernel (ELF)", vmlinux)));

@@ -85,13 +85,13 @@ impl Images {
         Lock::write(&self.repo.join("images"), self.used())
     }
 
-    /// A kernel with its modules. The small and the tmem-aware one take about 13 minutes of processor time when it is not in the cache.
+    /// A kernel with its modules. The small one takes about 13 minutes of processor time when it is not in the cache.
     ///
     /// # Errors
     /// If a package cannot be had, or the build fails.
     pub fn kernel(&self, id: KernelId) -> Result<Kernel> {
         self.with_fresh_lists(|| match id {
-            KernelId::Small | KernelId::TmemAware => self.with_small(id, |small| small.kernel()),
+            KernelId::Small => self.with_small(|small| small.kernel()),
             KernelId::Stock(series) => self.with_stock(series, |stock| stock.kernel()),
         })
     }
@@ -102,7 +102,7 @@ impl Images {
     /// If that cannot be found out: no apt, no compiler.
     pub fn is_cached(&self, id: KernelId) -> Result<bool> {
         match id {
-            KernelId::Small | KernelId::TmemAware => self.with_small(id, |small| small.is_cached()),
+            KernelId::Small => self.with_small(|small| small.is_cached()),
             KernelId::Stock(series) => self.with_stock(series, |stock| Ok(stock.is_cached())),
         }
     }
@@ -113,7 +113,7 @@ impl Images {
     /// As for [`kernel`](Self::kernel).
     pub fn build_tree(&self, id: KernelId) -> Result<BuildTree> {
         self.with_fresh_lists(|| match id {
-            KernelId::Small | KernelId::TmemAware => self.with_small(id, |small| small.tree()),
+            KernelId::Small => self.with_small(|small| small.tree()),
             KernelId::Stock(series) => self.with_stock(series, |stock| stock.tree()),
         })
     }
@@ -185,23 +185,15 @@ impl Images {
         Ok(dir.join("initramfs.cpio"))
     }
 
-    fn with_small<T>(&self, id: KernelId, make: impl FnOnce(&Small<'_>) -> Result<T>) -> Result<T> {
+    fn with_small<T>(&self, make: impl FnOnce(&Small<'_>) -> Result<T>) -> Result<T> {
         let spec = &self.manifest.small;
-        let images = self.repo.join("images");
-        let mut configs = vec![images.join(&spec.config)];
-        let mut patches = None;
-        if id == KernelId::TmemAware {
-            configs.push(images.join(&self.manifest.tmem_aware.config));
-            patches = Some(Patches::read(&self.repo.join(&self.manifest.tmem_aware.patches))?);
-        }
         make(&Small {
             progress: &self.progress,
             cache: &self.cache,
             spec,
             source: &self.package(&spec.source)?,
-            id,
-            configs,
-            patches,
+            config: self.repo.join("images").join(&spec.config),
+            patches: Patches::read(&self.repo.join(&spec.patches))?,
         })
     }
 

@@ -10,26 +10,23 @@ use crate::modules::ModuleSet;
 /// Which kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KernelId {
-    /// The small kernel built here: boots fastest, finds its disks through ACPI or the command line.
+    /// The small kernel built here: boots fastest, finds its disks through ACPI or the command line. It is tmem-aware
+    /// (`guest-driver/linux/patches`): with the driver loaded it offers the host clean file pages and what goes to any
+    /// swap device; without, it behaves as if it were not.
     Small,
-    /// The small kernel with the patches of `guest-driver/linux/patches`: offers tmem clean file pages and what goes to
-    /// any swap device.
-    TmemAware,
     /// One of Debian's stock cloud kernels: finds its disks through ACPI only, with modules from the initramfs.
     Stock(Series),
 }
 
 impl KernelId {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Small, Self::TmemAware, Self::Stock(Series::V6_12), Self::Stock(Series::V6_1)];
+    pub const ALL: [Self; 3] = [Self::Small, Self::Stock(Series::V6_12), Self::Stock(Series::V6_1)];
 }
 
 impl fmt::Display for KernelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Small => f.write_str("small"),
-            Self::TmemAware => f.write_str("tmem-aware"),
             Self::Stock(series) => write!(f, "stock-{series}"),
         }
     }

@@ -43,8 +43,6 @@ impl fmt::Display for Series {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     pub(crate) small: SmallSpec,
-    #[serde(rename = "tmem-aware")]
-    pub(crate) tmem_aware: TmemAwareSpec,
     stock: BTreeMap<String, StockSpec>,
     pub(crate) tools: ToolSpec,
 }
@@ -57,18 +55,10 @@ pub(crate) struct SmallSpec {
     pub(crate) source: String,
     /// The configuration fragment, relative to `images/`.
     pub(crate) config: PathBuf,
-    /// Modules to keep, by name.
-    pub(crate) modules: Vec<String>,
-}
-
-/// What makes the small kernel a tmem-aware one.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TmemAwareSpec {
     /// The folder of the patches, relative to the repository.
     pub(crate) patches: PathBuf,
-    /// A second configuration fragment, relative to `images/`.
-    pub(crate) config: PathBuf,
+    /// Modules to keep, by name.
+    pub(crate) modules: Vec<String>,
 }
 
 /// A series of stock kernels.

@@ -1,5 +1,5 @@
-//! The small guest kernel, as it is or tmem-aware: Debian's source, a short configuration, perhaps patches, about 13
-//! minutes of processor time, once.
+//! The small guest kernel: Debian's source, the patches that make it tmem-aware, a short configuration, about 13 minutes of
+//! processor time, once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,12 +32,10 @@ pub(crate) struct Small<'a> {
     pub(crate) cache: &'a Cache,
     pub(crate) spec: &'a SmallSpec,
     pub(crate) source: &'a Package,
-    /// Small or tmem-aware.
-    pub(crate) id: KernelId,
-    /// The configuration fragments; the later ones win.
-    pub(crate) configs: Vec<PathBuf>,
+    /// The configuration fragment.
+    pub(crate) config: PathBuf,
     /// Applied to the source.
-    pub(crate) patches: Option<Patches>,
+    pub(crate) patches: Patches,
 }
 
 impl Small<'_> {
@@ -46,7 +44,7 @@ impl Small<'_> {
         let dir = self.artifact()?.0;
         let release = release(&dir)?;
         Ok(Kernel {
-            id: self.id,
+            id: KernelId::Small,
             vmlinux: Some(dir.join("vmlinux")),
             bzimage: dir.join("bzImage"),
             modules: ModuleSet::open(&dir.join("modules"), &release)?,
@@ -57,7 +55,7 @@ impl Small<'_> {
     /// Where modules for it are built.
     pub(crate) fn tree(&self) -> Result<BuildTree> {
         let (dir, key) = self.artifact()?;
-        Ok(BuildTree { id: self.id, release: release(&dir)?, dir: dir.join("tree"), key })
+        Ok(BuildTree { id: KernelId::Small, release: release(&dir)?, dir: dir.join("tree"), key })
     }
 
     /// Whether it is in the cache.
@@ -66,19 +64,13 @@ impl Small<'_> {
     }
 
     fn recipe(&self) -> Result<Recipe> {
-        let mut recipe = Recipe::new(&format!("kernel-{}", self.id), RECIPE)
+        let recipe = Recipe::new(&format!("kernel-{}", KernelId::Small), RECIPE)
             .with("source", self.source.to_string())
             .with("source sha256", &self.source.sha256)
             .with("modules", self.spec.modules.join(" "))
-            .with("compiler", compiler()?);
-        for (nr, config) in self.configs.iter().enumerate() {
-            let name = if nr == 0 { "config".to_owned() } else { format!("config {nr}") };
-            recipe = recipe.with_file(name, config)?;
-        }
-        match &self.patches {
-            Some(patches) => patches.add_to(recipe),
-            None => Ok(recipe),
-        }
+            .with("compiler", compiler()?)
+            .with_file("config", &self.config)?;
+        self.patches.add_to(recipe)
     }
 
     fn artifact(&self) -> Result<(PathBuf, String)> {
@@ -90,9 +82,7 @@ impl Small<'_> {
     fn build(&self, work: &Path) -> Result<()> {
         let (source, build) = (work.join("source"), work.join("build"));
         self.unpack(work, &source)?;
-        if let Some(patches) = &self.patches {
-            patches.apply(self.progress, &source)?;
-        }
+        self.patches.apply(self.progress, &source)?;
         self.configure(&source, &build)?;
         self.compile(work, &build)?;
         self.collect(work, &build)?;
@@ -115,13 +105,10 @@ impl Small<'_> {
         fs::remove_dir_all(&package).map_err(Error::io("remove", &package))
     }
 
-    /// tinyconfig, the fragments over it, and a check that every line of them is still there: kconfig drops what it
-    /// cannot have without a word.
+    /// tinyconfig, the fragment over it, and a check that every line of it is still there: kconfig drops what it cannot
+    /// have without a word.
     fn configure(&self, source: &Path, build: &Path) -> Result<()> {
-        let mut fragment = String::new();
-        for config in &self.configs {
-            fragment = merged(&fragment, &cache::read_text(config)?);
-        }
+        let fragment = cache::read_text(&self.config)?;
         let make = |target: &str| {
             let mut make = Command::new("make");
             make.arg("-C").arg(source).arg(format!("O={}", build.display())).arg(target);
@@ -137,8 +124,7 @@ impl Small<'_> {
         if lost.is_empty() {
             return Ok(());
         }
-        let config = self.configs.last().cloned().unwrap_or_default();
-        Err(Error::ConfigLost { config, lost: lost.join(", ") })
+        Err(Error::ConfigLost { config: self.config.clone(), lost: lost.join(", ") })
     }
 
     fn compile(&self, work: &Path, build: &Path) -> Result<()> {
@@ -150,9 +136,8 @@ impl Small<'_> {
             .arg(format!("-j{jobs}"))
             .args(["bzImage", "modules"])
             .envs(FIXED);
-        let what =
-            format!("building the {} kernel (once; about 13 minutes of processor time, 1550 steps)", self.id);
-        command::long(self.progress, &what, &mut make, &work.join("build.log"))
+        let what = "building the small kernel (once; about 13 minutes of processor time, 1550 steps)";
+        command::long(self.progress, what, &mut make, &work.join("build.log"))
     }
 
     /// Keeps what is booted, what modules are built against, and what explains an address in an oops.
@@ -197,20 +182,6 @@ fn release(dir: &Path) -> Result<String> {
     cache::read_text(&dir.join("release"))
 }
 
-/// The option that a line of a configuration sets or clears.
-fn option(line: &str) -> Option<&str> {
-    let line = line.strip_prefix("# ").unwrap_or(line);
-    let end = line.find(['=', ' ']).unwrap_or(line.len());
-    line.get(..end).filter(|name| name.starts_with("CONFIG_"))
-}
-
-/// `first` without the options that `second` sets, and `second`.
-fn merged(first: &str, second: &str) -> String {
-    let set: Vec<&str> = second.lines().filter_map(option).collect();
-    let kept = first.lines().filter(|line| option(line).is_none_or(|name| !set.contains(&name)));
-    kept.chain(second.lines()).flat_map(|line| [line, "\n"]).collect()
-}
-
 /// The option lines of `fragment` that `config` does not have.
 fn lost_lines<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
     let is_option = |line: &&str| line.starts_with("CONFIG_") || line.starts_with("# CONFIG_");
@@ -228,15 +199,6 @@ fn lost_lines<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_later_fragment_wins_over_an_earlier_one() {
-        let first = "# words\nCONFIG_A=\"x\"\nCONFIG_AB=y\n# CONFIG_C is not set\n";
-
-        let both = merged(first, "CONFIG_A=\"y\"\nCONFIG_C=y\n");
-
-        assert_eq!(both, "# words\nCONFIG_AB=y\nCONFIG_A=\"y\"\nCONFIG_C=y\n");
-    }
 
     #[test]
     fn a_line_that_kconfig_dropped_is_found() {

@@ -12,15 +12,18 @@ const MARK: &str = "TMEM-REPORT ";
 pub(crate) struct GuestSide {
     /// Kernel release, from the boot event.
     pub(crate) kernel: String,
-    /// The workload's result.
-    pub(crate) run: Run,
+    /// What each workload found, in order.
+    pub(crate) runs: Vec<Run>,
     /// Counters since boot.
     pub(crate) counters: Counters,
 }
 
-/// The workload's result.
+/// A workload's result.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub(crate) struct Run {
+    /// The file that it worked on; none if it was anonymous memory.
+    #[serde(default)]
+    pub(crate) file: Option<String>,
     /// Seconds that the workload took, by the guest's clock.
     pub(crate) elapsed_s: f64,
     /// Pages of its memory.
@@ -64,12 +67,20 @@ pub(crate) struct Driver {
     /// What the host is and says: `transport`, `puts`, ...
     #[serde(default)]
     pub(crate) host: BTreeMap<String, serde_json::Value>,
+    /// What a tmem-aware kernel did, /sys/kernel/tmem: `swap_puts`, `clean_hits`, ... From the `hooks` event.
+    #[serde(skip)]
+    pub(crate) hooks: BTreeMap<String, u64>,
 }
 
 impl Driver {
     /// A counter of the driver; 0 if there is no driver.
     pub(crate) fn stat(&self, name: &str) -> u64 {
         self.stats.get(name).copied().unwrap_or(0)
+    }
+
+    /// A counter of a tmem-aware kernel; 0 if it is not one.
+    pub(crate) fn hook(&self, name: &str) -> u64 {
+        self.hooks.get(name).copied().unwrap_or(0)
     }
 
     /// Which transport the driver uses.
@@ -121,7 +132,7 @@ pub(crate) enum GuestError {
 
 /// Reads the console of `guest`, which must have ended with status 0.
 pub(crate) fn read(guest: &str, console: &str) -> Result<GuestSide, GuestError> {
-    let mut events = BTreeMap::new();
+    let (mut events, mut runs) = (BTreeMap::new(), Vec::new());
     for line in console.lines() {
         let Some((_, json)) = line.split_once(MARK) else { continue };
         let malformed =
@@ -132,7 +143,11 @@ pub(crate) fn read(guest: &str, console: &str) -> Result<GuestSide, GuestError> 
             .get("event")
             .and_then(serde_json::Value::as_str)
             .ok_or_else(|| malformed("no event".into()))?;
-        events.insert(event.to_owned(), value);
+        if event == "run" {
+            runs.push(serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?);
+        } else {
+            events.insert(event.to_owned(), value);
+        }
     }
     let tail = || crate::command::tail_of(console, 15);
     let status = events
@@ -142,12 +157,18 @@ pub(crate) fn read(guest: &str, console: &str) -> Result<GuestSide, GuestError> 
     if status != 0 {
         return Err(GuestError::Status { guest: guest.into(), status, tail: tail() });
     }
+    if runs.is_empty() {
+        return Err(GuestError::Missing { guest: guest.into(), event: "run" });
+    }
     let boot: Boot = event(guest, &mut events, "boot")?;
-    Ok(GuestSide {
-        kernel: boot.kernel,
-        run: event(guest, &mut events, "run")?,
-        counters: event(guest, &mut events, "counters")?,
-    })
+    let mut counters: Counters = event(guest, &mut events, "counters")?;
+    if events.contains_key("hooks") {
+        let mut hooks: BTreeMap<String, serde_json::Value> = event(guest, &mut events, "hooks")?;
+        hooks.remove("event");
+        let numbers = hooks.into_iter().filter_map(|(name, value)| Some((name, value.as_u64()?)));
+        counters.tmem.hooks = numbers.collect();
+    }
+    Ok(GuestSide { kernel: boot.kernel, runs, counters })
 }
 
 #[derive(Deserialize)]
@@ -190,7 +211,7 @@ pub(crate) mod tests {
     fn a_complete_console_is_read() {
         let side = read("a", &console(0, 0)).unwrap();
         assert_eq!(side.kernel, "6.12.117");
-        assert_eq!((side.run.pages, side.run.corrupt), (32768, 0));
+        assert_eq!(side.runs.iter().map(|run| (run.pages, run.corrupt)).collect::<Vec<_>>(), [(32768, 0)]);
         assert_eq!(side.counters.disks["vda"].sectors_read, 80);
         assert_eq!(side.counters.tmem.stat("puts"), 20);
         assert_eq!(side.counters.tmem.transport(), Some("hypercall"));

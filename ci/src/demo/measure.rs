@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::guest::GuestSide;
+use super::guest::{Driver, GuestSide, Run};
 
 /// What swap goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -84,15 +84,17 @@ pub(crate) struct Row {
     pub(crate) transport: Option<String>,
     /// Seconds of its workload by its own clock; means nothing in the lab.
     pub(crate) elapsed_s: f64,
+    /// Whether it worked on a file too.
+    pub(crate) file: bool,
     /// Pages of its working set.
     pub(crate) pages: u64,
     /// Pages compared with what they should hold.
     pub(crate) pages_checked: u64,
     /// Pages that did not.
     pub(crate) corrupt_pages: u64,
-    /// Pages swapped in.
+    /// Pages swapped in, from wherever they were.
     pub(crate) swapped_in: u64,
-    /// Pages swapped out.
+    /// Pages swapped out: to a device (/proc/vmstat), or by a tmem-aware kernel's hook.
     pub(crate) swapped_out: u64,
     /// Sectors of 512 bytes read from disk, by the VMM's count.
     pub(crate) sectors_read: u64,
@@ -104,28 +106,114 @@ pub(crate) struct Row {
     pub(crate) gets: u64,
     /// Puts that the store refused.
     pub(crate) refusals: u64,
+    /// Swap, by the guest's count; absent without tmem.
+    pub(crate) swap: Option<Use>,
+    /// Clean pages of files, by the guest's count; absent without tmem and where the kernel does not offer them.
+    pub(crate) files: Option<Use>,
+}
+
+/// What one use of tmem did, by the guest's count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Use {
+    /// Pages that the store took.
+    pub(crate) puts: u64,
+    /// Calls that carried puts.
+    pub(crate) put_calls: u64,
+    /// Pages asked for.
+    pub(crate) gets: u64,
+    /// Pages that came.
+    pub(crate) hits: u64,
+    /// Calls that carried gets.
+    pub(crate) get_calls: u64,
+    /// Puts that the store refused.
+    pub(crate) refusals: u64,
+}
+
+impl Use {
+    /// What a tmem-aware kernel did about pages on their way to swap.
+    fn hooks_for_swap(tmem: &Driver) -> Self {
+        Self {
+            puts: tmem.hook("swap_puts"),
+            put_calls: tmem.hook("swap_put_calls"),
+            gets: tmem.hook("swap_gets") + tmem.hook("swap_lost"),
+            hits: tmem.hook("swap_gets"),
+            get_calls: tmem.hook("swap_get_calls"),
+            refusals: tmem.hook("swap_refused"),
+        }
+    }
+
+    /// What a tmem-aware kernel did about clean pages of files.
+    fn hooks_for_files(tmem: &Driver) -> Self {
+        Self {
+            puts: tmem.hook("clean_puts"),
+            put_calls: tmem.hook("clean_put_calls"),
+            gets: tmem.hook("clean_gets"),
+            hits: tmem.hook("clean_hits"),
+            get_calls: tmem.hook("clean_get_calls"),
+            refusals: tmem.hook("clean_refused"),
+        }
+    }
+
+    /// What the driver's own disk did. It does not tell calls of puts from calls of gets.
+    fn device(tmem: &Driver) -> Self {
+        let (refusals, failed) = (tmem.stat("puts_refused"), tmem.stat("puts_failed"));
+        Self {
+            puts: tmem.stat("puts").saturating_sub(refusals + failed),
+            put_calls: 0,
+            gets: tmem.stat("gets"),
+            hits: tmem.stat("gets").saturating_sub(tmem.stat("gets_failed")),
+            get_calls: tmem.stat("exits"),
+            refusals,
+        }
+    }
+
+    /// Adds another guest's.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            puts: self.puts + other.puts,
+            put_calls: self.put_calls + other.put_calls,
+            gets: self.gets + other.gets,
+            hits: self.hits + other.hits,
+            get_calls: self.get_calls + other.get_calls,
+            refusals: self.refusals + other.refusals,
+        }
+    }
+
+    /// Pages that travelled in one exit, on the average.
+    pub(crate) fn pages_per_exit(&self) -> f64 {
+        let exits = self.put_calls + self.get_calls;
+        // Counts of pages are far below 2^53.
+        if exits == 0 { 0.0 } else { (self.puts + self.refusals + self.gets) as f64 / exits as f64 }
+    }
 }
 
 /// Makes the row of a guest.
 pub(crate) fn row(mode: Mode, guest: &GuestSide, vmm: &VmmSide) -> Row {
     let sum = |of: fn(&VmmDisk) -> u64| vmm.disks.iter().map(of).sum();
+    let runs = |of: fn(&Run) -> u64| guest.runs.iter().map(of).sum();
+    let driver = &guest.counters.tmem;
+    let (with_tmem, aware) = (vmm.tmem.is_some(), !driver.hooks.is_empty());
+    let swap = if aware { Use::hooks_for_swap(driver) } else { Use::device(driver) };
     let tmem = vmm.tmem.unwrap_or_default();
     Row {
         guest: vmm.name.clone(),
         mode,
         kernel: guest.kernel.clone(),
         transport: vmm.transport.clone(),
-        elapsed_s: guest.run.elapsed_s,
-        pages: guest.run.pages,
-        pages_checked: guest.run.checked,
-        corrupt_pages: guest.run.corrupt,
-        swapped_in: guest.counters.pswpin,
-        swapped_out: guest.counters.pswpout,
+        elapsed_s: guest.runs.iter().map(|run| run.elapsed_s).sum(),
+        file: guest.runs.iter().any(|run| run.file.is_some()),
+        pages: runs(|run| run.pages),
+        pages_checked: runs(|run| run.checked),
+        corrupt_pages: runs(|run| run.corrupt),
+        swapped_in: guest.counters.pswpin + driver.hook("swap_gets"),
+        swapped_out: guest.counters.pswpout + driver.hook("swap_puts"),
         sectors_read: sum(|disk| disk.sectors_read),
         sectors_written: sum(|disk| disk.sectors_written),
         puts: tmem.puts,
         gets: tmem.gets,
         refusals: tmem.puts_refused,
+        swap: with_tmem.then_some(swap),
+        files: (with_tmem && aware).then(|| Use::hooks_for_files(driver)),
     }
 }
 
@@ -140,9 +228,8 @@ pub(crate) fn disagreements(row: &Row, guest: &GuestSide) -> Vec<String> {
     let disks =
         || guest.counters.disks.iter().filter(|(name, _)| name.starts_with("vd")).map(|(_, disk)| disk);
     let driver = &guest.counters.tmem;
-    // The driver counts what it offers, the VMM what the store keeps.
-    let lost = driver.stat("puts_refused") + driver.stat("puts_failed");
-    let kept = driver.stat("puts").saturating_sub(lost);
+    // The driver's disk and the kernel's hooks have pools of their own; the VMM adds them up.
+    let inside = Use::device(driver).and(Use::hooks_for_swap(driver)).and(Use::hooks_for_files(driver));
     let pairs = [
         ("sectors read", PAGE_SECTORS, disks().map(|disk| disk.sectors_read).sum(), row.sectors_read),
         (
@@ -151,9 +238,9 @@ pub(crate) fn disagreements(row: &Row, guest: &GuestSide) -> Vec<String> {
             disks().map(|disk| disk.sectors_written).sum(),
             row.sectors_written,
         ),
-        ("pages kept", 1, kept, row.puts),
-        ("puts refused", 1, driver.stat("puts_refused"), row.refusals),
-        ("gets", 1, driver.stat("gets"), row.gets),
+        ("pages kept", 1, inside.puts, row.puts),
+        ("puts refused", 1, inside.refusals, row.refusals),
+        ("gets", 1, inside.gets, row.gets),
     ];
     pairs
         .into_iter()
@@ -172,7 +259,7 @@ pub(crate) fn disagreements(row: &Row, guest: &GuestSide) -> Vec<String> {
 }
 
 /// The driver calls `hypercall` what the VMM calls `xen`.
-fn transport_disagreement(row: &Row, driver: &super::guest::Driver) -> Option<String> {
+fn transport_disagreement(row: &Row, driver: &Driver) -> Option<String> {
     let inside = driver.transport().map(|name| if name == "hypercall" { "xen" } else { name });
     let outside = row.transport.as_deref();
     (inside != outside).then(|| {
@@ -229,6 +316,22 @@ pub(crate) mod tests {
         let mut vmm = vmm();
         vmm.tmem = Some(VmmTmem { puts: 15, puts_refused: 5, ..VmmTmem::default() });
         assert_eq!(disagreements(&row(Mode::Tmem, &side, &vmm), &side), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_hooks_of_a_tmem_aware_kernel_are_counted_by_use() {
+        let hooks = "TMEM-REPORT {\"event\":\"hooks\",\"swap_puts\":7,\"swap_refused\":1,\"swap_put_calls\":2,\
+                     \"clean_puts\":9,\"clean_gets\":6,\"clean_hits\":5,\"clean_put_calls\":1,\"clean_get_calls\":2}\n";
+        let text = hooks.to_owned() + &guest::tests::console(0, 0).replace("\"puts\":20", "\"puts\":0");
+        let side = guest::read("a", &text).unwrap();
+        let mut vmm = vmm();
+        vmm.tmem = Some(VmmTmem { puts: 16, puts_refused: 1, gets: 6 });
+        let row = row(Mode::Tmem, &side, &vmm);
+        assert_eq!(disagreements(&row, &side), Vec::<String>::new());
+        let (swap, files) = (row.swap.unwrap(), row.files.unwrap());
+        assert_eq!((swap.puts, swap.pages_per_exit()), (7, 4.0));
+        assert_eq!(row.swapped_out, 20 + 7);
+        assert_eq!((files.puts, files.gets, files.hits, files.pages_per_exit()), (9, 6, 5, 5.0));
     }
 
     #[test]

@@ -28,7 +28,8 @@ use place::Ran;
 use report::{Report, Total};
 use scenario::Guest;
 
-/// Four Linux guests of 64 MB work on 128 MB each: once with swap on disks, once with tmem in front of the same disks.
+/// Four Linux guests of 64 MB work on 112 MB of memory and then on a file of 80 MB each: once with their disks alone, once with
+/// tmem in front of the same disks.
 ///
 /// Installs and builds what is missing, runs on this machine's KVM if Linux boots on it and else in the lab, and says which.
 /// The report is in target/demo/report.json. Exit status 1 if a page was corrupt or the counters contradict each other.
@@ -37,7 +38,8 @@ pub(crate) struct Args {
     /// Print the report as JSON on standard output instead of the table.
     #[arg(long)]
     json: bool,
-    /// Let the guests boot Debian's stock 6.12 cloud kernel (which needs 112 MB) instead of the small one.
+    /// Let the guests boot Debian's stock 6.12 cloud kernel (which needs 112 MB) instead of the small tmem-aware one: the
+    /// driver is then a disk to swap to, and clean file pages are not offered.
     #[arg(long)]
     stock: bool,
     /// Run in the lab even if this machine could run Linux guests itself.

@@ -9,7 +9,7 @@ use tmem_images::{GuestSpec, KernelId};
 use super::DemoError;
 use super::consoles::Consoles;
 use super::measure::Mode;
-use super::scenario::{Boot, DISK_MIB, Guest, disk, lab_disks, toml};
+use super::scenario::{Boot, DISK_MIB, Guest, disk, disk_names, lab_disks, toml};
 use crate::doctor::Ability;
 use crate::lab::{Added, Job, Lab, place_of};
 
@@ -114,8 +114,8 @@ fn native(guests: &[Guest], why: String, dir: &Path) -> Result<Ran, DemoError> {
     };
     let mut ran = Vec::new();
     for mode in Mode::BOTH {
-        for guest in guests {
-            empty_disk(&disk(dir, &guest.name))?;
+        for name in guests.iter().flat_map(disk_names) {
+            empty_disk(&disk(dir, &name))?;
         }
         let config = dir.join(format!("{}.toml", mode.name()));
         let text = toml(guests, mode, |_| boot.clone(), dir);
@@ -127,8 +127,8 @@ fn native(guests: &[Guest], why: String, dir: &Path) -> Result<Ran, DemoError> {
         result?;
         ran.push(consoles);
     }
-    for guest in guests {
-        let path = disk(dir, &guest.name);
+    for name in guests.iter().flat_map(disk_names) {
+        let path = disk(dir, &name);
         std::fs::remove_file(&path).map_err(DemoError::file(&path))?;
     }
     let packages = images.used().iter().map(ToString::to_string).collect();
@@ -168,7 +168,7 @@ mod tests {
         guests.truncate(2);
         assert_eq!(
             script(&guests),
-            "truncate -s 256M /tmp/g1.img /tmp/g2.img && tmem run /lab/guests.toml --report /out/report.json"
+            "truncate -s 256M /tmp/g1.img /tmp/g1-data.img /tmp/g2.img /tmp/g2-data.img && tmem run /lab/guests.toml --report /out/report.json"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::measure::{Mode, Row};
+use super::measure::{Mode, Row, Use};
 
 /// Everything that the demo found.
 #[derive(Clone, Debug, Serialize)]
@@ -36,6 +36,10 @@ pub(crate) struct Total {
     pub(crate) sectors_written_tmem: u64,
     /// Corrupt pages, all guests and modes.
     pub(crate) corrupt_pages: u64,
+    /// What tmem did for swap.
+    pub(crate) swap: Use,
+    /// What tmem did for clean pages of files.
+    pub(crate) files: Use,
 }
 
 impl Total {
@@ -51,7 +55,28 @@ impl Total {
             sectors_written_disk: sum(Mode::Disk, |row| row.sectors_written),
             sectors_written_tmem: sum(Mode::Tmem, |row| row.sectors_written),
             corrupt_pages: rows.iter().map(|row| row.corrupt_pages).sum(),
+            swap: rows.iter().filter_map(|row| row.swap).fold(Use::default(), Use::and),
+            files: rows.iter().filter_map(|row| row.files).fold(Use::default(), Use::and),
         }
+    }
+}
+
+impl Total {
+    /// A table of what tmem did, by use.
+    fn uses(&self) -> String {
+        let headings = ["tmem's use", "puts", "gets", "hits", "refused", "pages per exit"];
+        let rows: Vec<Vec<String>> = [("swap", self.swap), ("clean file pages", self.files)]
+            .into_iter()
+            .filter(|(_, used)| *used != Use::default())
+            .map(|(name, used)| {
+                let counts = [used.puts, used.gets, used.hits, used.refusals].map(|count| count.to_string());
+                let mut cells = vec![name.to_owned()];
+                cells.extend(counts);
+                cells.push(format!("{:.1}", used.pages_per_exit()));
+                cells
+            })
+            .collect();
+        crate::table::render(&headings, &rows)
     }
 }
 
@@ -80,8 +105,11 @@ impl Report {
             if row.swapped_out == 0 {
                 faults.push(format!("{who}: nothing was swapped out, so nothing was shown"));
             }
-            if row.mode == Mode::Tmem && row.puts == 0 {
-                faults.push(format!("{who}: not one page reached the store"));
+            if row.mode == Mode::Tmem && row.swap.is_none_or(|swap| swap.puts == 0) {
+                faults.push(format!("{who}: not one page on its way to swap reached the store"));
+            }
+            if row.file && row.files.is_some_and(|files| files.hits == 0) {
+                faults.push(format!("{who}: not one page of its file came from the store"));
             }
         }
         faults
@@ -91,7 +119,7 @@ impl Report {
     pub(crate) fn text(&self) -> String {
         let headings = [
             "guest",
-            "swap to",
+            "pages to",
             "seconds",
             "pages out",
             "pages in",
@@ -125,9 +153,10 @@ impl Report {
         let total = &self.total;
         let seconds = if self.place == "lab" { " Seconds mean nothing there; counts do." } else { "" };
         format!(
-            "{}\nRun {} ({}).{seconds}\nSectors read from disk: {} without tmem, {} with it: {} % less. Written: {} and {}. \
+            "{}\n{}\nRun {} ({}).{seconds}\nSectors read from disk: {} without tmem, {} with it: {} % less. Written: {} and {}. \
              Corrupt pages: {}.\n",
             crate::table::render(&headings, &rows),
+            total.uses(),
             if self.place == "lab" { "in the lab" } else { "on this machine" },
             self.why,
             total.sectors_read_disk,
@@ -184,14 +213,16 @@ mod tests {
         let corrupt = Row { corrupt_pages: 1, ..row(Mode::Disk) };
         let unchecked = Row { pages_checked: 5, ..row(Mode::Disk) };
         let idle = Row { swapped_out: 0, ..row(Mode::Disk) };
-        let unused = Row { puts: 0, ..row(Mode::Tmem) };
+        let unused = Row { swap: None, ..row(Mode::Tmem) };
+        let unread = Row { file: true, files: Some(Use::default()), ..row(Mode::Tmem) };
         let expected = [
             "a (disk): 1 corrupt pages",
             "a (disk): only 5 of 32768 pages were checked",
             "a (disk): nothing was swapped out, so nothing was shown",
-            "a (tmem): not one page reached the store",
+            "a (tmem): not one page on its way to swap reached the store",
+            "a (tmem): not one page of its file came from the store",
         ];
-        assert_eq!(report(vec![corrupt, unchecked, idle, unused]).faults(), expected);
+        assert_eq!(report(vec![corrupt, unchecked, idle, unused, unread]).faults(), expected);
     }
 
     #[test]

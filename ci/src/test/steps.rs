@@ -61,6 +61,11 @@ pub(super) static STEPS: &[Step] = &[
         "a Linux guest with each transport; counters of both sides say so",
         linux::transports,
     ),
+    guest(
+        "linux-aware",
+        "a tmem-aware guest with 2 vCPUs, swap and clean file pages: the store spares its disks",
+        linux::aware,
+    ),
     guest("linux-refusals", "a Linux guest at its cap: refused pages go to the disk behind", linux::refusals),
     guest("linux-ends", "Linux guests power off, reset, die and are stopped, each alone", ends::ends),
     guest(
@@ -69,5 +74,9 @@ pub(super) static STEPS: &[Step] = &[
         linux::stock_6_12,
     ),
     guest("linux-stock-6.1", "the same with Debian's stock 6.1 kernel", linux::stock_6_1),
-    guest("demo", "four Linux guests: sectors read from disk fall by 90 %, no page is corrupt", linux::demo),
+    guest(
+        "demo",
+        "four Linux guests, swap and clean file pages: sectors read from disk fall by 90 %, none is corrupt",
+        linux::demo,
+    ),
 ];

@@ -13,6 +13,9 @@ const VMSTAT: [&str; 6] =
 /// Where the driver shows its counters, a `NAME VALUE` line each.
 const DRIVER: &str = "/sys/kernel/debug/tmem";
 
+/// Where a tmem-aware kernel shows its counters, a file each.
+const KERNEL: &str = "/sys/kernel/tmem";
+
 /// Counters since boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
@@ -77,12 +80,31 @@ impl Disk {
 
 /// The driver's counters: an object for each of its files; empty without the driver.
 pub(crate) fn driver() -> Object {
-    let mut files: Vec<_> = fs::read_dir(DRIVER).into_iter().flatten().filter_map(Result::ok).collect();
-    files.sort_by_key(fs::DirEntry::file_name);
-    files.into_iter().fold(Object::default(), |all, file| {
-        let text = fs::read_to_string(Path::new(DRIVER).join(file.file_name())).unwrap_or_default();
-        all.object(&file.file_name().to_string_lossy(), &pairs(&text))
-    })
+    files(DRIVER).into_iter().fold(Object::default(), |all, (name, text)| all.object(&name, &pairs(&text)))
+}
+
+/// The counters of a tmem-aware kernel, if this is one. A report of their own: with the driver's they would not fit into a
+/// line of 1024 bytes, which is what the console of one among many guests passes on in one piece.
+pub(crate) fn hooks() -> Option<Object> {
+    let counters: Vec<(String, u64)> = files(KERNEL)
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text.trim().parse().ok()?)))
+        .collect();
+    let add = |all: Object, (name, value): &(String, u64)| all.number(name, *value);
+    (!counters.is_empty()).then(|| counters.iter().fold(Object::event("hooks"), add))
+}
+
+/// Name and text of the files of a folder, by name; none if there is no such folder.
+fn files(dir: &str) -> Vec<(String, String)> {
+    let read = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let text = fs::read_to_string(Path::new(dir).join(&name)).unwrap_or_default();
+        (name.to_string_lossy().into_owned(), text)
+    };
+    let mut files: Vec<_> =
+        fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(read).collect();
+    files.sort();
+    files
 }
 
 /// `NAME VALUE` lines; a value that is no number, decimal or `0x`, stays text.

@@ -47,6 +47,9 @@ fn main() -> ExitCode {
             let report =
                 Counters::now().add_to(Object::event("counters")).object("tmem", &counters::driver());
             Reporter::new(args.form).tell(&report);
+            if let Some(hooks) = counters::hooks() {
+                Reporter::new(args.form).tell(&hooks);
+            }
             ExitCode::SUCCESS
         }
         _ => match work(&args) {

@@ -76,7 +76,11 @@ impl Reporter {
             Task::Touch => args.pass,
             _ => args.passes,
         };
-        let report = Object::event("run")
+        let report = match &args.file {
+            Some(path) => Object::event("run").text("file", &path.to_string_lossy()),
+            None => Object::event("run").null("file"),
+        };
+        let report = report
             .number("pages", args.pages as u64)
             .number("passes", passes)
             .text("pattern", args.pattern.name())
