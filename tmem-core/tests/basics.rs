@@ -441,3 +441,34 @@ fn pools_that_are_made_and_destroyed_without_end_are_refused_until_they_are_rele
         settle(&store);
     }
 }
+
+/// What policies remember of pages that are gone is memory like any other.
+#[test]
+fn a_client_that_evicts_stays_below_its_cap_with_all_that_its_policy_remembers() {
+    for eviction in tmem_core::Eviction::ALL {
+        let config =
+            StoreConfig { capacity_bytes: 64 << 20, codec: Codec::Raw, eviction, ..Default::default() };
+        let store = Store::new(config).unwrap();
+        let cap_bytes = 8 << 20;
+        let guest = store.add_client(ClientConfig { cap_bytes, ..Default::default() }).unwrap();
+        let pool = guest.new_pool(PoolKind::Ephemeral).unwrap();
+        for n in 0..12_000u32 {
+            let mut page = [3; PAGE_SIZE];
+            page[..4].copy_from_slice(&n.to_le_bytes());
+            guest.put(pool, &Key::new(1.into(), n), &page).unwrap();
+            if n % 1000 == 999 {
+                assert!(guest.usage().bytes <= cap_bytes, "{eviction}: {:?}", guest.usage());
+            }
+        }
+        let usage = guest.usage();
+        let real = store.stats().metadata_bytes;
+        assert!(guest.counters().evicted > 0 && usage.ephemeral_pages > 1500, "{eviction}: {usage:?}");
+        // Blocks and tables are taken ahead of need, a few for each shard.
+        assert!(usage.metadata_bytes + (1 << 20) > real, "{eviction}: {usage:?}, {real} held");
+        guest.close();
+        while store.maintain(Budget::at_once()).more {}
+        assert_eq!(store.stats().clients, 0);
+        let again = store.add_client(ClientConfig::default()).unwrap();
+        assert_eq!(again.usage().bytes, 0);
+    }
+}

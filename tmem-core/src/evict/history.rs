@@ -59,9 +59,14 @@ pub(super) struct History {
 }
 
 impl History {
+    /// Bytes that a history of at least `cells` names holds.
+    pub(super) fn bytes_of(cells: usize) -> usize {
+        cells.next_multiple_of(WAYS).max(WAYS) * size_of::<u32>()
+    }
+
     /// Remembers at least `cells` names of a cache of `capacity` pages.
     pub(super) fn new(cells: usize, capacity: u32) -> Self {
-        let cells = vec![0; cells.next_multiple_of(WAYS).max(WAYS)].into_boxed_slice();
+        let cells = vec![0; Self::bytes_of(cells) / size_of::<u32>()].into_boxed_slice();
         let tick = (capacity / TICKS).max(1);
         let share = ((cells.len() as u64) << 16) / (AGEING * u64::from(capacity.max(1)));
         Self { cells, now: 0, tick, left: tick, hand: 0, owed: 0, share }

@@ -26,7 +26,7 @@ impl Policy for Lru {
         self.0.unlink(nodes, token);
     }
 
-    fn victim(&mut self, nodes: &mut dyn Nodes) -> Option<u32> {
+    fn victim(&mut self, nodes: &mut dyn Nodes, _: bool) -> Option<u32> {
         self.0.pop(nodes)
     }
 }

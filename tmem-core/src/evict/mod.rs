@@ -42,11 +42,16 @@ pub(crate) trait Policy: Send {
     /// A page is about to leave: taken by an exclusive get (`taken`), flushed or replaced.
     fn remove(&mut self, nodes: &mut dyn Nodes, token: u32, taken: bool);
 
-    /// Chooses the page to evict and forgets it.
-    fn victim(&mut self, nodes: &mut dyn Nodes) -> Option<u32>;
+    /// Chooses the page to evict and forgets it. With `grow` it may hold what it [`wants`](Self::wants) from now on.
+    fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool) -> Option<u32>;
 
     /// Bytes held beside the pages' links and marks.
     fn bytes(&self) -> usize {
         0
+    }
+
+    /// Bytes that it would hold beside them from the next eviction on, what the client's policies share included.
+    fn wants(&self) -> usize {
+        self.bytes()
     }
 }

@@ -29,6 +29,10 @@ impl S3Fifo {
         Self { small: List::new(), main: List::new(), history: None, planned: 0 }
     }
 
+    fn pages(&self) -> u32 {
+        self.small.len() + self.main.len()
+    }
+
     fn list(&mut self, marks: u32) -> &mut List {
         if marks & MAIN == 0 { &mut self.small } else { &mut self.main }
     }
@@ -72,9 +76,9 @@ impl Policy for S3Fifo {
         }
     }
 
-    fn victim(&mut self, nodes: &mut dyn Nodes) -> Option<u32> {
-        let pages = self.small.len() + self.main.len();
-        if pages > 2 * self.planned {
+    fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool) -> Option<u32> {
+        let pages = self.pages();
+        if grow && pages > 2 * self.planned {
             self.history = Some(History::new(2 * pages as usize, pages));
             self.planned = pages;
         }
@@ -101,5 +105,10 @@ impl Policy for S3Fifo {
 
     fn bytes(&self) -> usize {
         self.history.as_ref().map_or(0, History::bytes)
+    }
+
+    fn wants(&self) -> usize {
+        let pages = self.pages();
+        if pages > 2 * self.planned { History::bytes_of(2 * pages as usize) } else { self.bytes() }
     }
 }

@@ -50,9 +50,11 @@ impl Policy for Sieve {
         }
     }
 
-    fn victim(&mut self, nodes: &mut dyn Nodes) -> Option<u32> {
+    fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool) -> Option<u32> {
         let pages = self.list.len();
-        self.history.get_or_insert_with(|| History::new(2 * pages as usize, pages));
+        if grow {
+            self.history.get_or_insert_with(|| History::new(2 * pages as usize, pages));
+        }
         let mut token = self.hand.or(self.list.oldest())?;
         for _ in 0..SPARED {
             if nodes.marks(token) & HIT == 0 {
@@ -71,5 +73,9 @@ impl Policy for Sieve {
 
     fn bytes(&self) -> usize {
         self.history.as_ref().map_or(0, History::bytes)
+    }
+
+    fn wants(&self) -> usize {
+        self.history.as_ref().map_or(History::bytes_of(2 * self.list.len() as usize), History::bytes)
     }
 }

@@ -57,7 +57,7 @@ fn slots(count: usize) -> Slots {
 }
 
 fn drain(policy: &mut dyn Policy, nodes: &mut Slots) -> Vec<u32> {
-    std::iter::from_fn(|| policy.victim(nodes)).collect()
+    std::iter::from_fn(|| policy.victim(nodes, true)).collect()
 }
 
 /// An exclusive cache as the bench of traces uses the store.
@@ -82,7 +82,7 @@ impl Cache {
             self.held -= 1;
         }
         if self.held == self.capacity {
-            let victim = self.policy.victim(&mut self.nodes).unwrap();
+            let victim = self.policy.victim(&mut self.nodes, true).unwrap();
             assert!(std::mem::take(&mut self.here[victim as usize]));
             self.held -= 1;
         }
@@ -124,7 +124,7 @@ proptest::proptest! {
                         there.remove(token);
                     }
                     (3, _) => {
-                        let victim = policy.victim(&mut nodes);
+                        let victim = policy.victim(&mut nodes, true);
                         proptest::prop_assert_eq!(victim.is_some(), !there.is_empty());
                         victim.iter().for_each(|v| assert!(there.remove(v), "{which} evicted {v}"));
                     }
@@ -143,7 +143,7 @@ proptest::proptest! {
             for (op, token) in &ops {
                 let at = queue.iter().position(|t| t == token);
                 match (op, at) {
-                    (3, _) => proptest::prop_assert_eq!(policy.victim(&mut nodes), queue.pop_front()),
+                    (3, _) => proptest::prop_assert_eq!(policy.victim(&mut nodes, true), queue.pop_front()),
                     (2, Some(at)) => {
                         policy.remove(&mut nodes, *token, true);
                         queue.remove(at);
@@ -171,7 +171,7 @@ fn sieve_spares_a_visited_page_and_keeps_its_place() {
     let (mut policy, mut nodes) = (policy(Eviction::Sieve), slots(4));
     (0..3).for_each(|t| policy.insert(&mut nodes, t));
     policy.hit(&mut nodes, 0);
-    assert_eq!(policy.victim(&mut nodes), Some(1));
+    assert_eq!(policy.victim(&mut nodes, true), Some(1));
     policy.insert(&mut nodes, 3);
     assert_eq!(drain(&mut *policy, &mut nodes), [2, 3, 0]);
 }
@@ -212,7 +212,7 @@ fn a_policy_holds_at_most_its_stated_bytes_a_page() {
         let (mut policy, mut nodes) = (policies.make(), slots(PAGES + 1));
         (0..PAGES as u32).for_each(|token| policy.insert(&mut nodes, token));
         assert_eq!(policy.bytes() + policies.shared_bytes(), 0, "{which} holds nothing before it evicts");
-        policy.victim(&mut nodes);
+        policy.victim(&mut nodes, true);
         policy.insert(&mut nodes, PAGES as u32);
         assert!(policy.bytes() <= 8 * PAGES, "{which}: {}", policy.bytes());
     }
@@ -224,7 +224,7 @@ fn the_learner_stays_small_however_many_pages_there_are() {
     let (mut policy, mut nodes, names) = (policies.make(), slots(60_000), 60_000);
     (0..30_000).for_each(|token| policy.insert(&mut nodes, token));
     for token in 30_000..names {
-        policy.victim(&mut nodes);
+        policy.victim(&mut nodes, true);
         policy.insert(&mut nodes, token);
     }
     let bytes = policies.shared_bytes();

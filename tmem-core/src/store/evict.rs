@@ -6,6 +6,7 @@ use super::Store;
 use super::control::ClientState;
 use super::shard::{Gone, Kind};
 use crate::index::SPAN;
+use crate::pages::Stored;
 use crate::sync::atomic::Ordering;
 
 /// Most clients tried as victims for one page.
@@ -79,7 +80,8 @@ impl Store {
         if local.ephemeral == 0 {
             return false;
         }
-        let Some(token) = local.queue.victim(&mut shard.index) else { return false };
+        let grow = local.pay(&*self.books);
+        let Some(token) = local.queue.victim(&mut shard.index, grow) else { return false };
         let (chunk, slot) = (token / SPAN, token % SPAN);
         let mut header = shard.index.header(chunk);
         let shared = shard.pools.get(header.key.pool as usize).is_some_and(|line| line.shared);
@@ -87,6 +89,9 @@ impl Store {
         let gone = shard.unlink(&*self.books, chunk, &mut header, slot, kind, Gone::Evicted);
         let local = shard.client(client);
         local.counters.evicted += 1;
+        if !grow {
+            local.save(gone.as_ref().map_or(0, Stored::bytes));
+        }
         local.settle(&*self.books);
         drop(guard);
         let site = self.site_of(header.key, self.names.object(header.key.pool, &header.key.object));

@@ -299,6 +299,11 @@ impl Store {
     /// Frees a closed client's slot, if nothing is charged to it any more.
     fn retire(&self, client: u16) -> bool {
         let mut control = self.control.lock();
+        for shard in &self.shards {
+            if let Some(Some(local)) = shard.lock().clients.get_mut(usize::from(client)) {
+                local.forgo();
+            }
+        }
         self.call_in(client);
         let Some(slot) = control.clients.get_mut(usize::from(client)) else { return true };
         let busy = |state: &Arc<ClientState>| {

@@ -45,6 +45,8 @@ pub(super) struct Local {
     /// Bytes granted to the client that this shard may spend.
     pub(super) credit: u64,
     pub(super) metadata: u64,
+    /// Bytes charged for what the policy remembers, or saved up for it; part of `metadata`.
+    pub(super) saved: u64,
     pub(super) persistent: u64,
     pub(super) ephemeral: u64,
     pub(super) frozen: bool,
@@ -91,6 +93,7 @@ impl Local {
             account,
             credit: 0,
             metadata: 0,
+            saved: 0,
             persistent: 0,
             ephemeral: 0,
             frozen: false,
@@ -119,6 +122,38 @@ impl Local {
             ledger.give_back(&self.account, self.credit - keep / 2);
             self.credit = keep / 2;
         }
+    }
+
+    /// Charges what the policy wants to remember, if the cap has room for it, and tells whether all of it is paid for.
+    pub(super) fn pay(&mut self, ledger: Ledger<'_>) -> bool {
+        let wants = self.queue.wants() as u64;
+        let less = self.saved.saturating_sub(wants);
+        self.saved -= less;
+        self.metadata -= less;
+        self.refund(ledger, less);
+        let more = wants - self.saved;
+        if more > 0 && self.charge(ledger, more) {
+            self.saved += more;
+            self.metadata += more;
+        }
+        self.saved >= wants
+    }
+
+    /// Puts by half of what an eviction freed for what the policy wants to remember. So its memory grows with evictions,
+    /// and a client at its cap stays below it.
+    pub(super) fn save(&mut self, freed: u64) {
+        let wants = self.queue.wants() as u64;
+        let more = wants.saturating_sub(self.saved).min(freed / 2).min(self.credit);
+        self.credit -= more;
+        self.saved += more;
+        self.metadata += more;
+    }
+
+    /// Returns what was charged for the policy's memory: the client is gone, and the policy goes with it.
+    pub(super) fn forgo(&mut self) {
+        let saved = std::mem::take(&mut self.saved);
+        self.metadata -= saved;
+        self.credit += saved;
     }
 
     /// Returns all credit.

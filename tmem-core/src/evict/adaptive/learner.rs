@@ -5,10 +5,15 @@
 use super::rule::{RULES, Rule};
 use super::shadow::Shadow;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 /// Most names in a shadow. With 500 the choice was wrong now and then; beyond 1,000 nothing was gained.
 const MINIATURE: u32 = 1024;
+/// With fewer pages nothing is learned: it would take a seventh of them.
+const FEW: u32 = 64;
+/// Bytes that a name takes in a shadow, at most: a node of 24 and its place among unused ones in vectors that may be half
+/// empty, 10 in the hash table, 32 in the history.
+const NAME_BYTES: usize = 2 * 24 + 2 * 4 + 10 + 32;
 /// Hits are remembered over so many capacities of sampled puts.
 const MEMORY: u32 = 20;
 /// A rule is followed when it leads by two hits in a thousand puts, and by one in 64 pages of the capacity: what a
@@ -28,6 +33,10 @@ pub(in crate::evict) struct Learner {
     mask: AtomicU32,
     /// The rule to follow.
     rule: AtomicU32,
+    /// A shard charges the client for this.
+    claimed: AtomicBool,
+    /// Bytes that the client has been charged for.
+    funds: AtomicUsize,
     trials: Mutex<Trials>,
 }
 
@@ -45,6 +54,8 @@ impl Learner {
             total: AtomicU32::new(0),
             mask: AtomicU32::new(0),
             rule: AtomicU32::new(0),
+            claimed: AtomicBool::new(false),
+            funds: AtomicUsize::new(0),
             trials: Mutex::new(trials),
         }
     }
@@ -64,8 +75,33 @@ impl Learner {
         (name >> SAMPLE) as u32 & self.mask.load(Ordering::Relaxed) == 0
     }
 
-    /// Shows a put of a sampled name. When another shard is showing one, this one is passed over.
+    /// Takes over charging the client; true for the first who does.
+    pub(super) fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// The client has been charged for what this wants.
+    pub(super) fn fund(&self) {
+        self.funds.store(self.wants(), Ordering::Relaxed);
+    }
+
+    /// Bytes that this wants to hold.
+    pub(super) fn wants(&self) -> usize {
+        let total = self.total.load(Ordering::Relaxed);
+        if total < FEW {
+            return 0;
+        }
+        let names = total.min(2 * MINIATURE).next_power_of_two();
+        names as usize * RULES.len() * NAME_BYTES
+    }
+
+    /// Shows a put of a sampled name. It is passed over while another shard is showing one, and until the client has been
+    /// charged for what is learned.
     pub(super) fn show(&self, name: u64) {
+        let wants = self.wants();
+        if wants == 0 || self.funds.load(Ordering::Relaxed) < wants {
+            return;
+        }
         let Some(mut trials) = self.trials.try_lock() else { return };
         let total = self.total.load(Ordering::Relaxed);
         let rate = total.div_ceil(MINIATURE).next_power_of_two();

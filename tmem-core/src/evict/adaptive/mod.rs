@@ -30,11 +30,20 @@ pub(in crate::evict) struct Adaptive {
     wait: u32,
     /// A page was evicted; nothing is learned before.
     evicts: bool,
+    /// The learner's memory is charged through this shard.
+    pays: bool,
 }
 
 impl Adaptive {
     pub(in crate::evict) fn new(learner: Arc<Learner>) -> Self {
-        Self { queues: Queues::new(learner.rule()), learner, reported: 0, wait: REPORT, evicts: false }
+        Self {
+            queues: Queues::new(learner.rule()),
+            learner,
+            reported: 0,
+            wait: REPORT,
+            evicts: false,
+            pays: false,
+        }
     }
 
     /// Tells the learner how many pages there are.
@@ -71,13 +80,17 @@ impl Policy for Adaptive {
         self.queues.remove(nodes, token, taken);
     }
 
-    fn victim(&mut self, nodes: &mut dyn Nodes) -> Option<u32> {
+    fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool) -> Option<u32> {
+        if grow && self.pays {
+            self.learner.fund();
+        }
         if !self.evicts {
             self.evicts = true;
+            self.pays = self.learner.claim();
             self.report();
         }
         let learner = &self.learner;
-        self.queues.victim(nodes, |name| {
+        self.queues.victim(nodes, grow, |name| {
             if learner.samples(name) {
                 learner.show(name);
             }
@@ -86,6 +99,10 @@ impl Policy for Adaptive {
 
     fn bytes(&self) -> usize {
         self.queues.bytes()
+    }
+
+    fn wants(&self) -> usize {
+        self.queues.wants() + if self.pays { self.learner.wants() } else { 0 }
     }
 }
 

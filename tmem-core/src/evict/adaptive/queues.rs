@@ -25,6 +25,12 @@ const FEWEST: usize = 2;
 /// Pages that a new history is told of at an eviction.
 const TOLD: u32 = 8;
 
+/// Names remembered by a cache of so many pages.
+fn names(capacity: u32) -> usize {
+    let pages = capacity as usize;
+    (pages * MOST_NAMES).min(NAMES).max(pages * FEWEST)
+}
+
 pub(super) struct Queues {
     trial: List,
     won: List,
@@ -162,13 +168,15 @@ impl Queues {
 
     /// Chooses the page to evict and forgets it. `seen` is told the names of pages that were there before the first
     /// eviction, a few at each.
-    pub(super) fn victim(&mut self, nodes: &mut dyn Nodes, seen: impl FnMut(u64)) -> Option<u32> {
+    pub(super) fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool, seen: impl FnMut(u64)) -> Option<u32> {
         let total = self.len();
         if total == 0 {
             return None;
         }
         self.capacity = total;
-        self.plan(total);
+        if grow && self.is_outgrown(total) {
+            self.plan(total);
+        }
         self.tell(nodes, seen);
         let (held, full) = (self.won.len() + self.proven.len(), self.trial.len() >= self.on_trial());
         let from = if self.trial.len() > 0 && (full || held == 0) {
@@ -200,14 +208,19 @@ impl Queues {
         past.map_or(0, |past| past.count)
     }
 
-    /// Makes the history at the first eviction, and anew when the capacity is no longer of the same order.
+    /// Whether the history is still to be made, or the capacity is no longer of the same order.
+    fn is_outgrown(&self, capacity: u32) -> bool {
+        self.history.is_none() || capacity / 2 > self.planned || self.planned / 8 > capacity
+    }
+
+    /// Bytes that the history will take from the next eviction on.
+    pub(super) fn wants(&self) -> usize {
+        if self.is_outgrown(self.len()) { History::bytes_of(names(self.len())) } else { self.bytes() }
+    }
+
+    /// Makes the history, at the first eviction that may and whenever it is outgrown.
     fn plan(&mut self, capacity: u32) {
-        if self.history.is_some() && capacity / 2 <= self.planned && self.planned / 8 <= capacity {
-            return;
-        }
-        let pages = capacity as usize;
-        let names = (pages * MOST_NAMES).min(NAMES).max(pages * FEWEST);
-        self.history = Some(History::new(names, capacity));
+        self.history = Some(History::new(names(capacity), capacity));
         self.planned = capacity;
         self.plans += 1;
         self.untold = self.proven.oldest();
