@@ -3,10 +3,12 @@
 //! Trust: apt checks the archive's signature when it fetches the package lists and a package's checksum when it
 //! downloads; we compute the checksum again, because the file stays in our cache.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,10 +45,28 @@ pub(crate) struct StockPackages {
     pub(crate) headers: Vec<Package>,
 }
 
+/// What apt-cache has said, by its arguments. It takes most of a second to say anything, and images ask for the same packages
+/// again and again; a process sees one state of the archive until it refreshes the lists.
+static SAID: Mutex<BTreeMap<[String; 2], String>> = Mutex::new(BTreeMap::new());
+
+fn said() -> std::sync::MutexGuard<'static, BTreeMap<[String; 2], String>> {
+    // A map is whole after every statement.
+    SAID.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn apt_cache(command: &str, name: &str) -> Result<String> {
+    let arguments = [command.to_owned(), name.to_owned()];
+    if let Some(text) = said().get(&arguments) {
+        return Ok(text.clone());
+    }
+    let text = command::output(Command::new("apt-cache").args(&arguments))?;
+    said().insert(arguments, text.clone());
+    Ok(text)
+}
+
 /// The newest available version of package `name`.
 pub(crate) fn newest(name: &str) -> Result<Package> {
-    let shown = command::output(Command::new("apt-cache").args(["show", name]));
-    let text = match shown {
+    let text = match apt_cache("show", name) {
         Ok(text) => text,
         Err(Error::Failed { .. }) => return Err(Error::NoPackage { name: name.to_owned() }),
         Err(error) => return Err(error),
@@ -59,7 +79,7 @@ pub(crate) fn newest(name: &str) -> Result<Package> {
 pub(crate) fn newest_stock(spec: &StockSpec) -> Result<StockPackages> {
     let pattern = spec.image.replace("{abi}", &spec.abi);
     let prefix = pattern.split('*').next().unwrap_or_default();
-    let names = command::output(Command::new("apt-cache").args(["pkgnames", prefix]))?;
+    let names = apt_cache("pkgnames", prefix)?;
     let mut abis: Vec<String> = names
         .lines()
         .filter_map(|name| starred(&pattern, name))
@@ -89,7 +109,9 @@ pub(crate) fn refresh_lists(progress: &Progress, cache: &Cache) -> Result<()> {
         "refreshing apt's package lists",
         &mut update,
         &cache.root().join("apt-update.log"),
-    )
+    )?;
+    said().clear();
+    Ok(())
 }
 
 /// The package's .deb file in the cache, downloaded if it is not there, verified in either case.
