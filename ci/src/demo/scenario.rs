@@ -55,7 +55,7 @@ pub(crate) fn demo(kernel: KernelId) -> Vec<Guest> {
             kernel,
             memory_mib: memory_mib(kernel),
             vcpus: 1,
-            work_mib: 112,
+            work_mib: 128,
             file_mib: Some(memory_mib(kernel) + 16),
             transport: "auto",
             cap_mib: None,
@@ -165,7 +165,7 @@ mod tests {
             let text = text(&demo(KernelId::Small), mode);
             assert_eq!(text.matches("[[guest]]").count(), 4);
             assert_eq!(text.matches("memory = \"64M\"").count(), 4);
-            assert_eq!(text.matches("run,--memory,112M").count(), 4);
+            assert_eq!(text.matches("run,--memory,128M").count(), 4);
             assert_eq!(text.matches("run,--file,/data/file,--memory,80M").count(), 4);
             for number in 1..=4 {
                 let disks = format!("disks = [\"/tmp/g{number}.img\", \"/tmp/g{number}-data.img\"]");
