@@ -31,6 +31,8 @@ impl StoreThread {
         let sleeper = thread.thread().clone();
         // Unparking a thread that is awake costs an atomic operation, and the store does it only for one that rests.
         store.on_work(move || sleeper.unpark());
+        // It may have gone to rest before it could be woken, and work may have come since: it looks again.
+        thread.thread().unpark();
         Ok(Self { over, thread: Some(thread) })
     }
 }
