@@ -132,7 +132,8 @@ static void check(const struct file *f, uint32_t first, uint32_t n, const uint8_
 	}
 }
 
-static void span(const struct file *f, uint32_t limit, bool pages, uint32_t *first, uint32_t *n)
+/* A random run of sectors, or of whole pages, below a limit. */
+static void span(uint32_t limit, bool pages, uint32_t *first, uint32_t *n)
 {
 	uint32_t unit = pages ? PAGE_SECTORS : 1;
 
@@ -142,7 +143,6 @@ static void span(const struct file *f, uint32_t limit, bool pages, uint32_t *fir
 		*n = (limit - *first) / unit * unit;
 	if (*n > MOST)
 		*n = MOST;
-	(void)f;
 }
 
 static void grow(struct file *f, uint32_t end)
@@ -178,28 +178,32 @@ static void do_write(struct file *f, uint32_t limit, bool direct)
 {
 	uint32_t first, n;
 
-	span(f, limit, false, &first, &n);
+	span(limit, false, &first, &n);
 	prepare(f, first, n);
 	all_written(f, direct ? f->direct : f->fd, first, n);
 	grow(f, first + n);
 }
 
-static void do_write_mapped(struct file *f)
+/* Checks a run of pages through a mapping, and may then write them through it. */
+static void do_mapped(struct file *f, bool write)
 {
+	int prot = PROT_READ | (write ? PROT_WRITE : 0);
 	uint32_t first, n;
 	uint8_t *map;
 
 	if (f->sectors < PAGE_SECTORS)
 		return;
-	span(f, f->sectors, true, &first, &n);
+	span(f->sectors, true, &first, &n);
 	if (!n)
 		return;
-	map = mmap(NULL, (size_t)n * SECTOR, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, (off_t)first * SECTOR);
+	map = mmap(NULL, (size_t)n * SECTOR, prot, MAP_SHARED, f->fd, (off_t)first * SECTOR);
 	if (map == MAP_FAILED)
 		die("mmap %s", f->path);
-	check(f, first, n, map, "mapped before a write");
-	prepare(f, first, n);
-	memcpy(map, buffer, (size_t)n * SECTOR);
+	check(f, first, n, map, write ? "mapped before a write" : "mapped");
+	if (write) {
+		prepare(f, first, n);
+		memcpy(map, buffer, (size_t)n * SECTOR);
+	}
 	munmap(map, (size_t)n * SECTOR);
 }
 
@@ -210,29 +214,12 @@ static void do_read(struct file *f, bool direct)
 
 	if (!f->sectors)
 		return;
-	span(f, f->sectors, false, &first, &n);
+	span(f->sectors, false, &first, &n);
 	memset(buffer, 0xaa, (size_t)n * SECTOR);
 	got = pread(direct ? f->direct : f->fd, buffer, (size_t)n * SECTOR, (off_t)first * SECTOR);
 	if (got != (ssize_t)n * SECTOR)
 		die("pread %s %u+%u of %u: %zd", f->path, first, n, f->sectors, got);
 	check(f, first, n, buffer, direct ? "direct" : "buffered");
-}
-
-static void do_read_mapped(struct file *f)
-{
-	uint32_t first, n;
-	uint8_t *map;
-
-	if (f->sectors < PAGE_SECTORS)
-		return;
-	span(f, f->sectors, true, &first, &n);
-	if (!n)
-		return;
-	map = mmap(NULL, (size_t)n * SECTOR, PROT_READ, MAP_SHARED, f->fd, (off_t)first * SECTOR);
-	if (map == MAP_FAILED)
-		die("mmap %s", f->path);
-	check(f, first, n, map, "mapped");
-	munmap(map, (size_t)n * SECTOR);
 }
 
 static void do_read_all(struct file *f)
@@ -272,7 +259,7 @@ static void do_punch(struct file *f, int mode)
 
 	if (!f->sectors)
 		return;
-	span(f, f->sectors, false, &first, &n);
+	span(f->sectors, false, &first, &n);
 	if (fallocate(f->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)first * SECTOR, (off_t)n * SECTOR)) {
 		if (errno == EOPNOTSUPP)
 			return;
@@ -382,13 +369,13 @@ static void step(struct file *f, uint32_t limit)
 	else if (what < 28)
 		do_write(f, limit, true), counts[1]++;
 	else if (what < 38)
-		do_write_mapped(f), counts[2]++;
+		do_mapped(f, true), counts[2]++;
 	else if (what < 58)
 		do_read(f, false), counts[3]++;
 	else if (what < 66)
 		do_read(f, true), counts[4]++;
 	else if (what < 76)
-		do_read_mapped(f), counts[5]++;
+		do_mapped(f, false), counts[5]++;
 	else if (what < 80)
 		do_read_all(f), counts[6]++;
 	else if (what < 83)
@@ -427,7 +414,7 @@ static void reader(const struct file *f, const struct shared *shared)
 	while (!shared->stop) {
 		bool mapped = !below(3);
 
-		span(f, f->sectors, false, &first, &n);
+		span(f->sectors, false, &first, &n);
 		for (i = 0; i < n; i++)
 			promised[i] = __atomic_load_n(&shared->version[first + i], __ATOMIC_SEQ_CST);
 		if (mapped)
@@ -466,7 +453,7 @@ static void write_shared(struct file *f, struct shared *shared)
 	/* A direct write of parts of a page may meet a reader's page, which the kernel does not promise to be coherent. */
 	bool direct = below(2);
 
-	span(f, f->sectors, direct, &first, &n);
+	span(f->sectors, direct, &first, &n);
 	prepare(f, first, n);
 	all_written(f, direct ? f->direct : f->fd, first, n);
 	for (i = 0; i < n; i++)

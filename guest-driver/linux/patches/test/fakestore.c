@@ -195,45 +195,38 @@ static void store_check_call(const struct tmem_page *p, unsigned int n, bool fol
 	}
 }
 
-static void store_put(struct tmem_page *p, unsigned int n)
+static int store_flush_page(const struct tmem_page *p)
+{
+	store_drop(store_find(p->pool, p->oid, p->index));
+	return 0;
+}
+
+static void store_call(struct tmem_page *p, unsigned int n, bool folio, int (*one)(const struct tmem_page *p))
 {
 	unsigned long flags;
 	unsigned int i;
 
-	store_check_call(p, n, true);
+	store_check_call(p, n, folio);
 	spin_lock_irqsave(&store_lock, flags);
 	calls++;
 	for (i = 0; i < n; i++)
-		p[i].status = store_put_page(&p[i]);
+		p[i].status = one(&p[i]);
 	spin_unlock_irqrestore(&store_lock, flags);
+}
+
+static void store_put(struct tmem_page *p, unsigned int n)
+{
+	store_call(p, n, true, store_put_page);
 }
 
 static void store_get(struct tmem_page *p, unsigned int n)
 {
-	unsigned long flags;
-	unsigned int i;
-
-	store_check_call(p, n, true);
-	spin_lock_irqsave(&store_lock, flags);
-	calls++;
-	for (i = 0; i < n; i++)
-		p[i].status = store_get_page(&p[i]);
-	spin_unlock_irqrestore(&store_lock, flags);
+	store_call(p, n, true, store_get_page);
 }
 
 static void store_flush(struct tmem_page *p, unsigned int n)
 {
-	unsigned long flags;
-	unsigned int i;
-
-	store_check_call(p, n, false);
-	spin_lock_irqsave(&store_lock, flags);
-	calls++;
-	for (i = 0; i < n; i++) {
-		store_drop(store_find(p[i].pool, p[i].oid, p[i].index));
-		p[i].status = 0;
-	}
-	spin_unlock_irqrestore(&store_lock, flags);
+	store_call(p, n, false, store_flush_page);
 }
 
 static int store_flush_range(int pool, const u64 oid[3], u32 first, u64 count)
