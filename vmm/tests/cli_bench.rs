@@ -1,7 +1,8 @@
 //! `tmem bench core`: what it prints, and what it refuses.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
-use std::process::{Command, Output};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -98,4 +99,18 @@ fn impossible_parameters_are_refused_by_name() {
         let text = refused(&args);
         assert!(text.contains(name), "{args:?}: {text}");
     }
+}
+
+#[test]
+fn a_reader_that_leaves_ends_it_without_a_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_tmem"))
+        .args(["bench", "core", "--pages", "64", "--json"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.signal(), Some(libc::SIGPIPE));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
 }

@@ -39,10 +39,20 @@ pub fn main() -> ExitCode {
         // It would complain on standard error, which is what could not be written.
         .log_internal_errors(false)
         .init();
+    if !matches!(cli.command, Command::Run(_)) {
+        end_with_the_reader();
+    }
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     }
+}
+
+/// Lets a closed pipe (`tmem doctor | head`) end the process, as other programs do; Rust would have it panic. Not for
+/// `tmem run`, whose guests go on without anybody who reads what they say.
+fn end_with_the_reader() {
+    // SAFETY: the default action is no handler that could run our code, and no other thread exists yet.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
