@@ -10,12 +10,12 @@ use clap::Args;
 
 use crate::arch::layout::RamLayout;
 use crate::config::{
-    self, ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_NAME, DEFAULT_STORE, GuestConfig, PoolKind,
-    RunConfig, Size, TmemConfig, TransportChoice, parse_disk,
+    self, CodecChoice, ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_NAME, DEFAULT_STORE,
+    GuestConfig, PoolKind, RunConfig, Size, StoreSettings, TmemConfig, TransportChoice, parse_disk,
 };
 use crate::guest::{DiskSpec, GuestSpec};
 use crate::loader::LinuxImage;
-use crate::session::{self, Options, SessionReport, say};
+use crate::session::{self, Options, Series, SessionReport, say};
 
 /// Nothing was run: a mistake in what was asked for, or a machine that cannot.
 const STATUS_NOTHING_RUN: u8 = 1;
@@ -33,7 +33,7 @@ const STATUS_NOTHING_RUN: u8 = 1;
 pub(super) struct RunArgs {
     /// TOML file that describes the guests (see the end of --help)
     #[arg(value_name = "FILE.toml", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "cmdline",
-        "memory", "vcpus", "disk", "name", "transport", "tmem_cap", "no_tmem", "pools", "console", "store"])]
+        "memory", "vcpus", "disk", "name", "transport", "tmem_cap", "no_tmem", "pools", "console", "store", "codec"])]
     file: Option<PathBuf>,
     /// Kernel: a bzImage (/boot/vmlinuz-*) or an ELF vmlinux
     #[arg(long, value_name = "FILE", help_heading = "One guest")]
@@ -75,9 +75,15 @@ pub(super) struct RunArgs {
     /// Bytes that the store may hold, such as 1G
     #[arg(long, value_name = "SIZE", default_value_t = DEFAULT_STORE)]
     store: Size,
+    /// How the store keeps pages once they are no longer young
+    #[arg(long, value_enum, default_value_t)]
+    codec: CodecChoice,
     /// Write a JSON report of all guests here when they have ended
     #[arg(long, value_name = "FILE.json")]
     report: Option<PathBuf>,
+    /// Write what the store and every guest hold and do here, a JSON line every second
+    #[arg(long, value_name = "FILE.jsonl")]
+    stats: Option<PathBuf>,
     /// Write each guest's console output to DIR/NAME.log
     #[arg(long, value_name = "DIR")]
     console_dir: Option<PathBuf>,
@@ -92,6 +98,10 @@ const EXAMPLES: &str = r#"One guest:
 A file, with all its keys (only name and kernel are required):
   [store]
   size = "512M"                 # of all guests together
+  committed = "64M"             # gets its memory at the start and keeps it; 0 unless given
+  codec = "lz4"                 # or "raw", "zstd", "auto"
+  eviction = "adaptive"         # or "lru", "fifo", "s3-fifo", "sieve"
+  verify = false                # true: the checksum of every page that is read
 
   [[guest]]
   name = "alpha"
@@ -128,8 +138,13 @@ fn try_run(args: &RunArgs) -> Result<SessionReport, String> {
         Some((path, file)) => Some((path, file.map_err(|error| cannot(path, error))?)),
         None => None,
     };
+    let series = args
+        .stats
+        .as_deref()
+        .map(|path| Series::create(path).map_err(|error| format!("--stats: {}: {error}", path.display())));
+    let series = series.transpose()?;
     let watch = args.watch.map(|seconds| Duration::from_secs(seconds.into()));
-    let report = session::run(&config, Options { watch }).map_err(|error| error.to_string())?;
+    let report = session::run(&config, Options { watch, series }).map_err(|error| error.to_string())?;
     let written =
         file.map_or(Ok(()), |(path, file)| write_report(file, &report).map_err(|error| cannot(path, error)));
     for guest in &report.guests {
@@ -165,9 +180,8 @@ fn flag(key: &str, why: impl ToString) -> ConfigError {
 }
 
 fn from_flags(args: &RunArgs, kernel: &Path) -> Result<RunConfig, ConfigError> {
-    if args.store.0 == 0 {
-        return Err(flag("--store", "a store of no bytes keeps nothing"));
-    }
+    let store = StoreSettings { size: args.store, codec: args.codec, ..StoreSettings::default() };
+    store.check().map_err(|(_, why)| flag("--store", why))?;
     let disks = args.disk.iter().map(|disk| ("--disk", disk.path.as_path()));
     let initrd = args.initrd.iter().map(|initrd| ("--initrd", initrd.as_path()));
     for (key, file) in std::iter::once(("--kernel", kernel)).chain(initrd).chain(disks) {
@@ -191,7 +205,7 @@ fn from_flags(args: &RunArgs, kernel: &Path) -> Result<RunConfig, ConfigError> {
         transport: args.transport,
         tmem: (!args.no_tmem).then_some(tmem),
     };
-    let config = RunConfig { store: args.store, guests: vec![guest] };
+    let config = RunConfig { store, guests: vec![guest] };
     config::check(&config).map_err(|(_, key, why)| {
         flag(
             match key {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use tmem_core::MAX_WEIGHT;
+use tmem_core::{MAX_WEIGHT, UnknownEviction};
 
-use super::options::{PoolKind, TransportChoice, parse_disk, parse_uuid};
+use super::options::{CodecChoice, PoolKind, TransportChoice, parse_disk, parse_uuid};
 use super::{
-    ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_STORE, DEFAULT_WEIGHT, GuestConfig, RunConfig,
-    Size, TmemConfig, check,
+    ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_WEIGHT, GuestConfig, RunConfig, Size,
+    StoreSettings, TmemConfig, check,
 };
 use crate::arch::layout::{MAX_VCPUS, RamLayout};
 use crate::guest::{DiskSpec, GuestSpec};
@@ -34,6 +34,10 @@ struct RawFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawStore {
     size: Option<Spanned<Size>>,
+    committed: Option<Spanned<Size>>,
+    codec: Option<CodecChoice>,
+    eviction: Option<Spanned<String>>,
+    verify: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -105,13 +109,7 @@ impl Reader<'_> {
         if raw.guest.is_empty() {
             return Err(self.error(None, Some("guest"), "no guest is described: add a [[guest]] table"));
         }
-        let store = match raw.store.size {
-            Some(size) if size.get_ref().0 == 0 => {
-                return Err(self.error(Some(size.span()), Some("size"), "a store of no bytes keeps nothing"));
-            }
-            Some(size) => size.into_inner(),
-            None => DEFAULT_STORE,
-        };
+        let store = self.store(raw.store)?;
         let places: Vec<_> =
             raw.guest.iter().map(|g| (g.name.span(), g.disks.as_ref().map(Spanned::span))).collect();
         let guests = raw.guest.into_iter().map(|guest| self.guest(guest)).collect::<Result<Vec<_>, _>>()?;
@@ -122,6 +120,28 @@ impl Reader<'_> {
             self.error(at, Some(key), why)
         })?;
         Ok(config)
+    }
+
+    fn store(&self, raw: RawStore) -> Result<StoreSettings, ConfigError> {
+        let default = StoreSettings::default();
+        let place = |value: &Option<Spanned<Size>>| value.as_ref().map(Spanned::span);
+        let (size_at, committed_at) = (place(&raw.size), place(&raw.committed));
+        let eviction = raw.eviction.map(|name| {
+            let policy = name.get_ref().parse();
+            policy
+                .map_err(|e: UnknownEviction| self.error(Some(name.span()), Some("eviction"), e.to_string()))
+        });
+        let store = StoreSettings {
+            size: raw.size.map_or(default.size, Spanned::into_inner),
+            committed: raw.committed.map_or(default.committed, Spanned::into_inner),
+            codec: raw.codec.unwrap_or(default.codec),
+            eviction: eviction.transpose()?.unwrap_or(default.eviction),
+            verify: raw.verify.unwrap_or(default.verify),
+        };
+        store.check().map_err(|(key, why)| {
+            self.error(if key == "size" { size_at } else { committed_at }, Some(key), why)
+        })?;
+        Ok(store)
     }
 
     fn guest(&self, raw: RawGuest) -> Result<GuestConfig, ConfigError> {

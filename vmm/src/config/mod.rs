@@ -12,8 +12,10 @@ use std::time::Duration;
 pub use check::check;
 pub use error::ConfigError;
 pub use file::load;
-pub use options::{PoolKind, TransportChoice, parse_disk, parse_uuid};
+pub use options::{CodecChoice, PoolKind, TransportChoice, parse_disk, parse_uuid};
 pub use size::Size;
+
+use tmem_core::Eviction;
 
 use crate::guest::GuestSpec;
 
@@ -29,10 +31,53 @@ pub const DEFAULT_NAME: &str = "guest";
 /// Everything of one `tmem run`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunConfig {
-    /// Bytes that the store may hold, for all guests together.
-    pub store: Size,
+    /// The store of all guests.
+    pub store: StoreSettings,
     /// The guests, at least one.
     pub guests: Vec<GuestConfig>,
+}
+
+/// The store that all guests share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Bytes that it may hold, metadata included.
+    pub size: Size,
+    /// Of these, bytes that get their memory at the start and keep it; the others come and go with the pages.
+    pub committed: Size,
+    /// How pages are kept once they are no longer young.
+    pub codec: CodecChoice,
+    /// Which ephemeral page of a guest is evicted first.
+    pub eviction: Eviction,
+    /// Verify the checksum of every page that is read, rather than of one in a thousand.
+    pub verify: bool,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            size: DEFAULT_STORE,
+            committed: Size(0),
+            codec: CodecChoice::default(),
+            eviction: Eviction::default(),
+            verify: false,
+        }
+    }
+}
+
+impl StoreSettings {
+    /// Why there can be no such store, and the key to blame.
+    ///
+    /// # Errors
+    /// The key and the reason.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.size.0 == 0 {
+            return Err(("size", "a store of no bytes keeps nothing"));
+        }
+        if self.committed > self.size {
+            return Err(("committed", "no more than the store's size can be committed"));
+        }
+        Ok(())
+    }
 }
 
 /// One guest.

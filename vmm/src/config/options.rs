@@ -20,6 +20,32 @@ pub enum TransportChoice {
     Port,
 }
 
+/// How the store keeps pages once they are no longer young.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodecChoice {
+    /// As they are.
+    Raw,
+    /// LZ4, in the background.
+    #[default]
+    Lz4,
+    /// Zstandard, in the background.
+    Zstd,
+    /// LZ4, and Zstandard for the coldest pages when room is short.
+    Auto,
+}
+
+impl From<CodecChoice> for tmem_core::Codec {
+    fn from(choice: CodecChoice) -> Self {
+        match choice {
+            CodecChoice::Raw => Self::Raw,
+            CodecChoice::Lz4 => Self::Lz4,
+            CodecChoice::Zstd => Self::Zstd,
+            CodecChoice::Auto => Self::Auto,
+        }
+    }
+}
+
 /// Kinds of pools that a guest may be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]

@@ -2,6 +2,7 @@
 
 mod pressure;
 mod report;
+mod series;
 mod signals;
 mod store_thread;
 mod supervise;
@@ -9,6 +10,7 @@ mod tmem;
 mod watch;
 
 pub use report::{EndKind, Entry, SessionReport, TmemReport};
+pub use series::Series;
 pub use supervise::{Options, SessionError, run};
 
 /// A line for people on standard error. Unlike `eprintln!` it survives a standard error that nobody reads any more.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::report::{EndKind, Entry, SessionReport, TmemReport};
+use super::series::Series;
 use super::signals::{self, Signal};
 use super::tmem::{Share, Tmem, TmemError};
 use super::{say, watch};
@@ -26,10 +27,12 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const DRAIN_STEP: Duration = Duration::from_millis(50);
 
 /// How to run, apart from what.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// Say this often where every guest stands.
     pub watch: Option<Duration>,
+    /// Write down every second what the store and the guests hold and do.
+    pub series: Option<Series>,
 }
 
 /// Why nothing could be run at all.
@@ -108,7 +111,7 @@ pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, Sessio
         }
     }
     drop(raw_mode);
-    Ok(SessionReport { store_bytes: config.store.0, guests })
+    Ok(SessionReport { store_bytes: config.store.size.0, guests })
 }
 
 enum State {
@@ -148,14 +151,20 @@ impl Session {
         let started = Instant::now();
         let mut left = self.slots.len();
         let mut next_watch = self.options.watch.map(|every| started + every);
+        if let Some(series) = &mut self.options.series {
+            series.start(started);
+        }
         while left > 0 {
             left -= self.start_due(started);
             if left == 0 {
                 break;
             }
             let next_start = self.waiting().map(|delay| started + delay).min();
-            let deadline = next_start.into_iter().chain(next_watch).min();
-            match receive(received, deadline) {
+            let next_line = self.options.series.as_ref().and_then(Series::due);
+            let deadline = next_start.into_iter().chain(next_watch).chain(next_line).min();
+            let event = receive(received, deadline);
+            self.record(started);
+            match event {
                 Some(Event::Ended(index)) => {
                     left -= 1;
                     if let Some(slot) = self.slots.get_mut(index) {
@@ -174,6 +183,18 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Writes the line of the series that is due, if one is.
+    fn record(&mut self, started: Instant) {
+        let Some(series) = &mut self.options.series else { return };
+        let guests = self.slots.iter().filter_map(|slot| match &slot.state {
+            State::Running { share: Some(share), .. } => {
+                Some((slot.config.spec.name.as_str(), share.report()))
+            }
+            _ => None,
+        });
+        series.record(started, Instant::now(), self.tmem.store(), guests);
     }
 
     fn waiting(&self) -> impl Iterator<Item = Duration> + '_ {

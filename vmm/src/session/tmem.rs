@@ -46,9 +46,22 @@ impl Tmem {
         for guest in config.guests.iter().filter(|g| g.tmem.is_some()) {
             choose(system, guest.transport)?;
         }
-        let store = Store::new(StoreConfig { capacity_bytes: config.store.0, ..StoreConfig::default() })?;
+        let settings = &config.store;
+        let store = Store::new(StoreConfig {
+            capacity_bytes: settings.size.0,
+            committed_bytes: settings.committed.0,
+            codec: settings.codec.into(),
+            eviction: settings.eviction,
+            verify_every_read: settings.verify,
+            ..StoreConfig::default()
+        })?;
         let work = StoreThread::start(&store).map_err(TmemError::Thread)?;
         Ok(Self { store, _work: work })
+    }
+
+    /// The store.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Adds a guest to the store, unless it is to have no tmem.
@@ -84,9 +97,15 @@ impl Share {
 
     /// What the guest did. Its pages go with it.
     pub(super) fn finish(self) -> TmemReport {
+        let report = self.report();
+        self.dispatcher.client().close();
+        report
+    }
+
+    /// What the guest has done, and holds now.
+    pub(super) fn report(&self) -> TmemReport {
         let client = self.dispatcher.client();
         let (counters, usage) = (client.counters(), client.usage());
-        client.close();
         TmemReport {
             puts: counters.puts,
             puts_refused: counters.puts_refused,

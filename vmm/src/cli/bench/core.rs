@@ -13,6 +13,8 @@ use tmem_core::{
     Budget, Client, ClientConfig, Codec, Key, OpError, PAGE_SIZE, Page, PoolId, PoolKind, Store, StoreConfig,
 };
 
+use crate::config::CodecChoice;
+
 use super::corpus::{Corpus, CorpusError};
 use super::histogram::Histogram;
 
@@ -40,8 +42,8 @@ pub(in super::super) struct CoreArgs {
     seconds: f64,
 
     /// How pages are kept.
-    #[arg(long, value_enum, default_value_t = CodecName::Raw)]
-    codec: CodecName,
+    #[arg(long, value_enum, default_value_t = CodecChoice::Raw)]
+    codec: CodecChoice,
 
     /// Pages to put, read in 4 KiB pieces and used in turn; without it a mixture is made up.
     #[arg(long, value_name = "FILE")]
@@ -68,18 +70,6 @@ enum Mode {
     Churn,
     /// Churn with all pages in one object.
     Hot,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum CodecName {
-    /// As they are.
-    Raw,
-    /// LZ4, in the background.
-    Lz4,
-    /// Zstandard, in the background.
-    Zstd,
-    /// LZ4, and Zstandard for the coldest pages when room is short.
-    Auto,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -179,12 +169,7 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
         Some(file) => Corpus::read(file)?,
         None => Corpus::made_up(),
     };
-    let codec = match args.codec {
-        CodecName::Raw => Codec::Raw,
-        CodecName::Lz4 => Codec::Lz4,
-        CodecName::Zstd => Codec::Zstd,
-        CodecName::Auto => Codec::Auto,
-    };
+    let codec = Codec::from(args.codec);
     if args.room.is_some() && args.mode == Mode::Seq {
         return Err(BenchError::Room);
     }
@@ -284,7 +269,7 @@ impl Bench<'_> {
         let before = self.store.stats().metadata_bytes;
         let put_ns =
             self.time(|n| Ok(self.guest.put(self.pool, &self.key(n), self.corpus.page(u64::from(n)))?))?;
-        while self.args.codec != CodecName::Raw && self.store.maintain(Budget::at_once()).more {}
+        while self.args.codec != CodecChoice::Raw && self.store.maintain(Budget::at_once()).more {}
         let stats = self.store.stats();
         let mut page = [0; PAGE_SIZE];
         let get_ns = self.time(|n| {

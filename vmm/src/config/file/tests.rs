@@ -29,7 +29,7 @@ const MINIMAL: &str = "[[guest]]\nname = \"a\"\nkernel = \"vmlinuz\"\n";
 #[test]
 fn file_when_minimal_has_the_defaults() {
     let config = read(MINIMAL).unwrap();
-    assert_eq!(config.store, DEFAULT_STORE);
+    assert_eq!(config.store, StoreSettings::default());
     let guest = &config.guests[0];
     assert_eq!((guest.spec.vcpus, guest.spec.memory.size()), (1, DEFAULT_MEMORY.0));
     assert_eq!(guest.spec.image.cmdline, DEFAULT_CMDLINE);
@@ -43,6 +43,10 @@ fn file_when_full_says_everything() {
         r#"
 [store]
 size = "512M"
+committed = "64M"
+codec = "auto"
+eviction = "sieve"
+verify = true
 
 [[guest]]
 name = "a"
@@ -66,7 +70,14 @@ tmem = { enabled = false }
     )
     .unwrap();
     let [a, b] = config.guests.as_slice() else { panic!("two guests") };
-    assert_eq!(config.store, Size(512 << 20));
+    let store = StoreSettings {
+        size: Size(512 << 20),
+        committed: Size(64 << 20),
+        codec: CodecChoice::Auto,
+        eviction: tmem_core::Eviction::Sieve,
+        verify: true,
+    };
+    assert_eq!(config.store, store);
     assert_eq!(
         (a.spec.memory.size(), a.spec.vcpus, a.start_delay),
         (64 << 20, 2, Duration::from_millis(1500))
@@ -184,6 +195,15 @@ fn file_when_no_guest_or_no_toml_or_absent_is_refused() {
 }
 
 #[test]
-fn store_when_empty_is_refused() {
+fn store_when_it_cannot_be_is_refused_with_its_key() {
+    assert_eq!(
+        refused(&format!("[store]\nsize = \"1M\"\ncommitted = \"2M\"\n{MINIMAL}")),
+        "guests.toml:3: committed: no more than the store's size can be committed"
+    );
+    assert_eq!(
+        refused(&format!("[store]\neviction = \"mru\"\n{MINIMAL}")),
+        "guests.toml:2: eviction: there is no eviction policy \"mru\": use fifo, lru, s3-fifo, sieve or adaptive"
+    );
+    assert!(refused(&format!("[store]\ncodec = \"lzo\"\n{MINIMAL}")).starts_with("guests.toml:2: codec: "));
     assert!(refused(&format!("[store]\nsize = 0\n{MINIMAL}")).starts_with("guests.toml:2: size: "));
 }

@@ -1,0 +1,160 @@
+//! A time series of a session: what the store and each guest's share of it hold and have done, one JSON object a line.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tmem_core::{Store, StoreStats};
+
+use super::report::TmemReport;
+use super::say;
+
+/// How often a line is written.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The file, and when its next line is due.
+#[derive(Debug)]
+pub struct Series {
+    path: PathBuf,
+    file: File,
+    due: Option<Instant>,
+}
+
+/// The store at one time.
+#[derive(Serialize)]
+struct StoreLine {
+    /// Bytes held: pages and metadata.
+    used_bytes: u64,
+    /// Of those, metadata.
+    metadata_bytes: u64,
+    /// Bytes of memory that hold pages, the overhead of keeping them included.
+    stored_bytes: u64,
+    persistent_pages: u64,
+    ephemeral_pages: u64,
+    /// Pages kept as they are, compressed, and as one repeated word.
+    raw_pages: u64,
+    compressed_pages: u64,
+    same_pages: u64,
+}
+
+impl From<StoreStats> for StoreLine {
+    fn from(stats: StoreStats) -> Self {
+        Self {
+            used_bytes: stats.used_bytes,
+            metadata_bytes: stats.metadata_bytes,
+            stored_bytes: stats.stored_bytes,
+            persistent_pages: stats.persistent_pages,
+            ephemeral_pages: stats.ephemeral_pages,
+            raw_pages: stats.raw_pages,
+            compressed_pages: stats.compressed_pages,
+            same_pages: stats.same_pages,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct GuestLine<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    tmem: TmemReport,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Since the session began.
+    seconds: f64,
+    store: StoreLine,
+    /// Those that run and have tmem.
+    guests: Vec<GuestLine<'a>>,
+}
+
+impl Series {
+    /// Makes the file, before anything runs.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.into(), file: File::create(path)?, due: None })
+    }
+
+    /// When the next line is due; nothing after the file could not be written.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Asks for the first line.
+    pub(super) fn start(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
+    /// Writes the line that is due at `now`, if one is. A file that cannot be written ends the series, not the session.
+    pub(super) fn record<'a>(
+        &mut self,
+        started: Instant,
+        now: Instant,
+        store: &Store,
+        guests: impl Iterator<Item = (&'a str, TmemReport)>,
+    ) {
+        let Some(due) = self.due.filter(|due| now >= *due) else { return };
+        let line = Line {
+            seconds: now.saturating_duration_since(started).as_secs_f64(),
+            store: store.stats().into(),
+            guests: guests.map(|(name, tmem)| GuestLine { name, tmem }).collect(),
+        };
+        let mut text = serde_json::to_vec(&line).expect("numbers and names are JSON");
+        text.push(b'\n');
+        self.due = match self.file.write_all(&text) {
+            // A session that was held up goes on from now and makes up for nothing.
+            Ok(()) => Some((due + EVERY).max(now)),
+            Err(error) => {
+                say(format_args!("no more statistics: {}: {error}", self.path.display()));
+                None
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tmem_core::StoreConfig;
+
+    #[test]
+    fn a_line_is_written_when_it_is_due_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stats.jsonl");
+        let store = Store::new(StoreConfig { capacity_bytes: 4 << 20, ..Default::default() }).unwrap();
+        let mut series = Series::create(&path).unwrap();
+        let started = Instant::now();
+        let report = TmemReport { puts: 7, ..Default::default() };
+        let record =
+            |series: &mut Series, now| series.record(started, now, &store, [("a", report)].into_iter());
+        record(&mut series, started);
+        series.start(started);
+        for milliseconds in [0, 10, 999, 1_000, 1_001, 5_000, 5_001] {
+            record(&mut series, started + Duration::from_millis(milliseconds));
+        }
+        let lines: Vec<serde_json::Value> = std::fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let seconds: Vec<f64> = lines.iter().map(|line| line["seconds"].as_f64().unwrap()).collect();
+        assert_eq!(seconds, [0.0, 1.0, 5.0, 5.001]);
+        assert_eq!(lines[0]["guests"][0]["name"], "a");
+        assert_eq!(lines[0]["guests"][0]["puts"], 7);
+        assert_eq!(lines[0]["store"]["persistent_pages"], 0);
+    }
+
+    #[test]
+    fn a_full_disk_ends_the_series_and_nothing_else() {
+        let store = Store::new(StoreConfig { capacity_bytes: 4 << 20, ..Default::default() }).unwrap();
+        let mut series = Series::create(Path::new("/dev/full")).unwrap();
+        let now = Instant::now();
+        series.start(now);
+        series.record(now, now, &store, std::iter::empty());
+        assert_eq!(series.due(), None);
+    }
+}
