@@ -8,11 +8,13 @@
 //! | `guest` | what a guest says about itself |
 //! | `measure` | that beside what the VMM says |
 //! | `report` | the table, the JSON, the faults |
+//! | `plot` | the picture |
 
 pub(crate) mod consoles;
 pub(crate) mod guest;
 pub(crate) mod measure;
 pub(crate) mod place;
+mod plot;
 pub(crate) mod report;
 pub(crate) mod scenario;
 
@@ -23,16 +25,16 @@ use tmem_images::{KernelId, Series};
 use crate::command::CommandError;
 use crate::lab::LabError;
 use guest::GuestError;
-use measure::VmmReport;
+use measure::{Mode, VmmReport};
 use place::Ran;
 use report::{Report, Total};
 use scenario::Guest;
 
-/// Four Linux guests of 64 MB work on 112 MB of memory and then on a file of 80 MB each: once with their disks alone, once with
+/// Four Linux guests of 64 MB work on 128 MB of memory and then on a file of 80 MB each: once with their disks alone, once with
 /// tmem in front of the same disks.
 ///
 /// Installs and builds what is missing, runs on this machine's KVM if Linux boots on it and else in the lab, and says which.
-/// The report is in target/demo/report.json. Exit status 1 if a page was corrupt or the counters contradict each other.
+/// The report is in target/demo/report.json, and drawn in report.svg. Exit status 1 if a page was corrupt or the counters contradict each other.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print the report as JSON on standard output instead of the table.
@@ -104,11 +106,14 @@ pub(crate) fn main(args: &Args) -> Result<(), DemoError> {
     let report = read(&guests, place::run(&guests, args.lab, &dir)?, &dir)?;
     let path = dir.join("report.json");
     crate::paths::write_json(&path, &report).map_err(DemoError::file(&path))?;
+    let courses = Mode::BOTH.map(|mode| plot::Course::read(mode, &place::stats(&dir, mode)));
+    let picture = dir.join("report.svg");
+    plot::draw(&courses.into_iter().collect::<Result<Vec<_>, _>>()?, &picture)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
     } else {
         print!("\n{}", report.text());
-        println!("Report: {}", path.display());
+        println!("Report: {}, drawn: {}", path.display(), picture.display());
     }
     let faults = report.faults();
     if faults.is_empty() { Ok(()) } else { Err(DemoError::Faults(faults)) }
@@ -119,7 +124,7 @@ pub(crate) fn read(guests: &[Guest], ran: Ran, dir: &Path) -> Result<Report, Dem
     let (mut rows, mut disagreements) = (Vec::new(), Vec::new());
     for consoles in &ran.consoles {
         let mode = consoles.mode();
-        let vmm = read_vmm_report(&dir.join(format!("{}.json", mode.name())))?;
+        let vmm = read_vmm_report(&place::report(dir, mode))?;
         for Guest { name, .. } in guests {
             let inside = guest::read(name, consoles.console(name))?;
             let outside = vmm.guests.iter().find(|guest| guest.name == *name);

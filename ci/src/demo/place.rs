@@ -1,6 +1,6 @@
 //! Where guests run: on this machine if Linux boots on its KVM, else in the lab.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -16,7 +16,7 @@ use crate::lab::{Added, Job, Lab, place_of};
 /// Memory of an emulated host in MiB: four guests, their disks, the store and what the host itself needs.
 const LAB_MEMORY_MIB: u32 = 2048;
 
-/// Guests that ran; the VMM's reports are in the folder given, as disk.json and tmem.json.
+/// Guests that ran; the VMM's [`report`]s and [`stats`] are in the folder given.
 pub(crate) struct Ran {
     /// `native` or `lab`.
     pub(crate) place: &'static str,
@@ -26,6 +26,16 @@ pub(crate) struct Ran {
     pub(crate) consoles: Vec<Consoles>,
     /// Packages that the images were made of.
     pub(crate) packages: Vec<String>,
+}
+
+/// The VMM's report of `mode`.
+pub(super) fn report(dir: &Path, mode: Mode) -> PathBuf {
+    dir.join(format!("{}.json", mode.name()))
+}
+
+/// The VMM's statistics of `mode`, a line a second.
+pub(super) fn stats(dir: &Path, mode: Mode) -> PathBuf {
+    dir.join(format!("{}.jsonl", mode.name()))
 }
 
 /// Runs `guests` in both modes, here if possible and not forbidden.
@@ -93,15 +103,20 @@ fn mode_in_lab(lab: &Lab, guests: &[Guest], mode: Mode, dir: &Path) -> Result<Co
     if outcome.status != 0 {
         return Err(DemoError::Run { status: outcome.status, said: consoles.others().into() });
     }
-    let (from, to) = (job.out.join("report.json"), dir.join(format!("{}.json", mode.name())));
-    std::fs::rename(&from, &to).map_err(DemoError::file(&from))?;
+    for (name, to) in [("report.json", report(dir, mode)), ("stats.jsonl", stats(dir, mode))] {
+        let from = job.out.join(name);
+        std::fs::rename(&from, &to).map_err(DemoError::file(&from))?;
+    }
     Ok(consoles)
 }
 
 /// What the lab's shell does: guests with empty disks.
 fn script(guests: &[Guest]) -> String {
     let disks = lab_disks(guests);
-    format!("truncate -s {DISK_MIB}M {disks} && tmem run /lab/guests.toml --report /out/report.json")
+    format!(
+        "truncate -s {DISK_MIB}M {disks} && \
+         tmem run /lab/guests.toml --report /out/report.json --stats /out/stats.jsonl"
+    )
 }
 
 fn native(guests: &[Guest], why: String, dir: &Path) -> Result<Ran, DemoError> {
@@ -121,8 +136,7 @@ fn native(guests: &[Guest], why: String, dir: &Path) -> Result<Ran, DemoError> {
         let text = toml(guests, mode, |_| boot.clone(), dir);
         std::fs::write(&config, text).map_err(DemoError::file(&config))?;
         let mut consoles = Consoles::new(mode, guests);
-        let report = dir.join(format!("{}.json", mode.name()));
-        let result = run_natively(&tmem, &config, &report, &mut consoles);
+        let result = run_natively(&tmem, &config, mode, dir, &mut consoles);
         consoles.keep(dir)?;
         result?;
         ran.push(consoles);
@@ -141,9 +155,16 @@ fn empty_disk(path: &Path) -> Result<(), DemoError> {
     file.set_len(u64::from(DISK_MIB) << 20).map_err(DemoError::file(path))
 }
 
-fn run_natively(tmem: &Path, config: &Path, report: &Path, consoles: &mut Consoles) -> Result<(), DemoError> {
+fn run_natively(
+    tmem: &Path,
+    config: &Path,
+    mode: Mode,
+    dir: &Path,
+    consoles: &mut Consoles,
+) -> Result<(), DemoError> {
     let mut command = Command::new(tmem);
-    command.arg("run").arg(config).arg("--report").arg(report).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.arg("run").arg(config).arg("--report").arg(report(dir, mode));
+    command.arg("--stats").arg(stats(dir, mode)).stdin(Stdio::null()).stdout(Stdio::piped());
     let line = crate::command::line_of(&command);
     let start = |source| crate::command::CommandError::Start { line, source };
     let mut child = command.spawn().map_err(start)?;
@@ -168,7 +189,7 @@ mod tests {
         guests.truncate(2);
         assert_eq!(
             script(&guests),
-            "truncate -s 256M /tmp/g1.img /tmp/g1-data.img /tmp/g2.img /tmp/g2-data.img && tmem run /lab/guests.toml --report /out/report.json"
+            "truncate -s 256M /tmp/g1.img /tmp/g1-data.img /tmp/g2.img /tmp/g2-data.img && tmem run /lab/guests.toml --report /out/report.json --stats /out/stats.jsonl"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! A running guest: its supervisor thread waits for the one event that ends it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use super::vcpu_thread::{self, Shared};
 use crate::devices::console::Console;
 use crate::devices::power::PowerEvent;
 use crate::devices::serial::SerialPort;
+use crate::devices::virtio::block::DiskCounters;
 use crate::kvm::{Kicker, System};
 use crate::memory::GuestRam;
 
@@ -50,6 +51,7 @@ pub struct Guest {
     events: Sender<Event>,
     console: Console,
     serial: Arc<SerialPort<Console>>,
+    disks: Vec<Arc<DiskCounters>>,
     supervisor: JoinHandle<GuestReport>,
 }
 
@@ -69,6 +71,7 @@ impl Guest {
         let (events, received) = channel();
         let machine = assemble(system, spec, ram, tmem, &console, &events)?;
         let serial = machine.serial.clone();
+        let disks = machine.disks.iter().map(|disk| disk.counters.clone()).collect();
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             snapshots: AtomicU32::new(0),
@@ -87,7 +90,7 @@ impl Guest {
         };
         let supervisor =
             std::thread::Builder::new().spawn(supervise).map_err(GuestError::host("a thread for a guest"))?;
-        Ok(Self { name, events, console, serial, supervisor })
+        Ok(Self { name, events, console, serial, disks, supervisor })
     }
 
     /// The guest's name.
@@ -103,6 +106,14 @@ impl Guest {
     /// The guest's keyboard.
     pub fn serial(&self) -> Arc<SerialPort<Console>> {
         self.serial.clone()
+    }
+
+    /// Sectors of 512 bytes that it has read from and written to all its disks.
+    pub fn sectors(&self) -> (u64, u64) {
+        let sum = |counter: fn(&DiskCounters) -> &AtomicU64| {
+            self.disks.iter().map(|disk| counter(disk).load(Ordering::Relaxed)).sum()
+        };
+        (sum(|disk| &disk.sectors_read), sum(|disk| &disk.sectors_written))
     }
 
     /// Ends the guest as if its power were cut. It may have ended already.

@@ -54,11 +54,15 @@ impl From<StoreStats> for StoreLine {
     }
 }
 
+/// A guest that runs.
 #[derive(Serialize)]
-struct GuestLine<'a> {
-    name: &'a str,
-    #[serde(flatten)]
-    tmem: TmemReport,
+pub(super) struct GuestLine<'a> {
+    pub(super) name: &'a str,
+    /// Sectors of 512 bytes, of all its disks.
+    pub(super) sectors_read: u64,
+    pub(super) sectors_written: u64,
+    /// Nothing for a guest without tmem.
+    pub(super) tmem: Option<TmemReport>,
 }
 
 #[derive(Serialize)]
@@ -66,7 +70,7 @@ struct Line<'a> {
     /// Since the session began.
     seconds: f64,
     store: StoreLine,
-    /// Those that run and have tmem.
+    /// Those that run.
     guests: Vec<GuestLine<'a>>,
 }
 
@@ -95,13 +99,13 @@ impl Series {
         started: Instant,
         now: Instant,
         store: &Store,
-        guests: impl Iterator<Item = (&'a str, TmemReport)>,
+        guests: impl Iterator<Item = GuestLine<'a>>,
     ) {
         let Some(due) = self.due.filter(|due| now >= *due) else { return };
         let line = Line {
             seconds: now.saturating_duration_since(started).as_secs_f64(),
             store: store.stats().into(),
-            guests: guests.map(|(name, tmem)| GuestLine { name, tmem }).collect(),
+            guests: guests.collect(),
         };
         let mut text = serde_json::to_vec(&line).expect("numbers and names are JSON");
         text.push(b'\n');
@@ -128,9 +132,11 @@ mod tests {
         let store = Store::new(StoreConfig { capacity_bytes: 4 << 20, ..Default::default() }).unwrap();
         let mut series = Series::create(&path).unwrap();
         let started = Instant::now();
-        let report = TmemReport { puts: 7, ..Default::default() };
-        let record =
-            |series: &mut Series, now| series.record(started, now, &store, [("a", report)].into_iter());
+        let record = |series: &mut Series, now| {
+            let tmem = Some(TmemReport { puts: 7, ..Default::default() });
+            let guest = GuestLine { name: "a", sectors_read: 1, sectors_written: 2, tmem };
+            series.record(started, now, &store, std::iter::once(guest));
+        };
         record(&mut series, started);
         series.start(started);
         for milliseconds in [0, 10, 999, 1_000, 1_001, 5_000, 5_001] {
@@ -144,7 +150,7 @@ mod tests {
         let seconds: Vec<f64> = lines.iter().map(|line| line["seconds"].as_f64().unwrap()).collect();
         assert_eq!(seconds, [0.0, 1.0, 5.0, 5.001]);
         assert_eq!(lines[0]["guests"][0]["name"], "a");
-        assert_eq!(lines[0]["guests"][0]["puts"], 7);
+        assert_eq!(lines[0]["guests"][0]["tmem"]["puts"], 7);
         assert_eq!(lines[0]["store"]["persistent_pages"], 0);
     }
 

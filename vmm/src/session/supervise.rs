@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::report::{EndKind, Entry, SessionReport, TmemReport};
-use super::series::Series;
+use super::series::{GuestLine, Series};
 use super::signals::{self, Signal};
 use super::tmem::{Share, Tmem, TmemError};
 use super::{say, watch};
@@ -189,8 +189,10 @@ impl Session {
     fn record(&mut self, started: Instant) {
         let Some(series) = &mut self.options.series else { return };
         let guests = self.slots.iter().filter_map(|slot| match &slot.state {
-            State::Running { share: Some(share), .. } => {
-                Some((slot.config.spec.name.as_str(), share.report()))
+            State::Running { guest, share } => {
+                let (sectors_read, sectors_written) = guest.sectors();
+                let tmem = share.as_ref().map(Share::report);
+                Some(GuestLine { name: guest.name(), sectors_read, sectors_written, tmem })
             }
             _ => None,
         });
