@@ -1,4 +1,4 @@
-//! The tmem driver as a module for one kernel.
+//! The tmem driver as a module for one kernel, and its relatives for tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,43 @@ use crate::modules::Module;
 /// Changes with what this file does.
 const RECIPE: u32 = 1;
 
-/// The module's name; its file is `tmem.ko`.
-pub(crate) const NAME: &str = "tmem";
+/// What to build from the driver's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DriverKind {
+    /// `tmem.ko` as users have it.
+    Real,
+    /// `tmem.ko` with a host inside that can be made to misbehave (guest-driver/linux/test/selfhost.c).
+    TestHost,
+    /// `fakestore.ko`, a back end for tmem-aware kernels (guest-driver/linux/patches/test/fakestore.c).
+    FakeStore,
+}
+
+impl DriverKind {
+    /// The module's name.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Real | Self::TestHost => "tmem",
+            Self::FakeStore => "fakestore",
+        }
+    }
+
+    /// What it is called in the cache and in messages.
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Real => "driver",
+            Self::TestHost => "driver-with-test-host",
+            Self::FakeStore => "fakestore",
+        }
+    }
+
+    /// The folder with its Kbuild, relative to the repository.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Real | Self::TestHost => "guest-driver/linux",
+            Self::FakeStore => "guest-driver/linux/patches/test",
+        }
+    }
+}
 
 /// The folders that make up the driver, relative to the repository: its source, and the generated header of the ABI.
 const FOLDERS: [&str; 2] = ["guest-driver/linux", "guest-driver/abi"];
@@ -27,41 +62,59 @@ fn is_source(path: &Path) -> bool {
         || (matches!(extension, "c" | "h" | "S") && !name.ends_with(".mod.c"))
 }
 
-/// `tmem.ko` for the kernel of `tree`, built from a copy of the sources so that the repository stays clean.
-pub(crate) fn module(progress: &Progress, cache: &Cache, repo: &Path, tree: &BuildTree) -> Result<Module> {
+/// A module for the kernel of `tree`, built from a copy of the sources so that the repository stays clean.
+pub(crate) fn module(
+    progress: &Progress,
+    cache: &Cache,
+    repo: &Path,
+    tree: &BuildTree,
+    kind: DriverKind,
+) -> Result<Module> {
     let sources = sources(repo)?;
     let home = Path::new("guest-driver/linux");
     if !["Makefile", "Kbuild"].iter().any(|name| sources.contains(&home.join(name))) {
         return Err(Error::NoDriver { path: repo.join(home) });
     }
-    let mut recipe = Recipe::new(&format!("driver-{}", tree.id), RECIPE).with("tree", &tree.key);
+    let mut recipe = Recipe::new(&format!("{}-{}", kind.title(), tree.id), RECIPE).with("tree", &tree.key);
     for source in &sources {
         recipe = recipe.with_file(source.to_string_lossy(), &repo.join(source))?;
     }
-    let dir = cache.artifact(progress, &recipe, |work| build(progress, repo, tree, &sources, work))?;
-    Ok(Module { name: NAME.to_owned(), path: dir.join(format!("{NAME}.ko")), needs: Vec::new() })
+    let dir = cache.artifact(progress, &recipe, |work| build(progress, repo, tree, kind, &sources, work))?;
+    let name = kind.name();
+    Ok(Module { name: name.to_owned(), path: dir.join(format!("{name}.ko")), needs: Vec::new() })
 }
 
-fn build(progress: &Progress, repo: &Path, tree: &BuildTree, sources: &[PathBuf], work: &Path) -> Result<()> {
+fn build(
+    progress: &Progress,
+    repo: &Path,
+    tree: &BuildTree,
+    kind: DriverKind,
+    sources: &[PathBuf],
+    work: &Path,
+) -> Result<()> {
     let copy = work.join("copy");
     for source in sources {
         let to = copy.join(source);
         cache::make_dir(to.parent().unwrap_or(&copy))?;
         fs::copy(repo.join(source), &to).map_err(Error::io("copy", &to))?;
     }
-    let module = copy.join("guest-driver/linux");
+    let module = copy.join(kind.folder());
     let mut make = Command::new("make");
     make.arg("-C").arg(&tree.dir).arg(format!("M={}", module.display()));
     // Type information needs pahole and the kernel's own; the driver does without.
     make.args(["CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"]);
-    let what = format!("building the driver for {} ({})", tree.id, tree.release);
+    if kind == DriverKind::TestHost {
+        make.arg("TMEM_TEST_HOST=1");
+    }
+    let what = format!("building the {} for {} ({})", kind.title(), tree.id, tree.release);
     command::long(progress, &what, &mut make, &work.join("build.log"))?;
 
-    let built = module.join(format!("{NAME}.ko"));
+    let file = format!("{}.ko", kind.name());
+    let built = module.join(&file);
     if !built.exists() {
-        return Err(Error::Layout { what: format!("{NAME}.ko after a build without errors"), path: module });
+        return Err(Error::Layout { what: format!("{file} after a build without errors"), path: module });
     }
-    let stripped = work.join(format!("{NAME}.ko"));
+    let stripped = work.join(&file);
     command::output(Command::new("strip").arg("--strip-debug").arg("-o").arg(&stripped).arg(&built))?;
     fs::remove_dir_all(&copy).map_err(Error::io("remove", &copy))
 }
@@ -123,7 +176,9 @@ mod tests {
             key: String::new(),
         };
 
-        let error = module(&Progress::new(|_| ()), &cache, repo.path(), &tree).unwrap_err().to_string();
+        let error = module(&Progress::new(|_| ()), &cache, repo.path(), &tree, DriverKind::Real)
+            .unwrap_err()
+            .to_string();
 
         assert!(error.contains("guest-driver/linux"), "{error}");
     }

@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::apt::{self, Package, StockPackages};
 use crate::cache::{self, Cache, Recipe};
 use crate::command::Progress;
+use crate::disk::{self, DiskSpec};
+use crate::driver::{self, DriverKind};
 use crate::error::Result;
 use crate::guest::{self, GuestSpec};
 use crate::initramfs::Initramfs;
@@ -16,8 +18,9 @@ use crate::manifest::{Lock, Manifest, Series};
 use crate::modules::Module;
 use crate::patches::Patches;
 use crate::small::Small;
+use crate::source;
 use crate::stock::Stock;
-use crate::{driver, tools};
+use crate::tools;
 
 /// Makes images of one repository, with one cache.
 ///
@@ -123,7 +126,15 @@ impl Images {
     /// # Errors
     /// As for [`kernel`](Self::kernel); with the compiler's output if the driver does not build.
     pub fn driver(&self, id: KernelId) -> Result<Module> {
-        driver::module(&self.progress, &self.cache, &self.repo, &self.build_tree(id)?)
+        self.driver_of_kind(id, DriverKind::Real)
+    }
+
+    /// The driver or one of its relatives for tests, built for a kernel.
+    ///
+    /// # Errors
+    /// As for [`driver`](Self::driver).
+    pub fn driver_of_kind(&self, id: KernelId, kind: DriverKind) -> Result<Module> {
+        driver::module(&self.progress, &self.cache, &self.repo, &self.build_tree(id)?, kind)
     }
 
     /// The static busybox.
@@ -162,6 +173,26 @@ impl Images {
             files: &spec.files,
         })?;
         self.keep(&format!("initramfs-{}", spec.kernel), &root)
+    }
+
+    /// A folder of the small kernel's source as Debian has it, in the cache.
+    ///
+    /// # Errors
+    /// If the package cannot be had, or there is no such folder in it.
+    pub fn kernel_source(&self, folder: &str) -> Result<PathBuf> {
+        self.with_fresh_lists(|| {
+            let name = &self.manifest.small.source;
+            source::folder(&self.progress, &self.cache, &self.package(name)?, name, folder)
+        })
+    }
+
+    /// A disk of programs for guests, in the cache; they mount it read-only.
+    ///
+    /// # Errors
+    /// If one of its parts cannot be made, or a file is not there.
+    pub fn disk(&self, spec: &DiskSpec) -> Result<PathBuf> {
+        let root = disk::tree(spec, &self.busybox()?, &self.workload()?)?;
+        disk::image(&self.progress, &self.cache, spec, &root)
     }
 
     /// The kernel of the lab's host, and a root for it to which the caller adds an init.

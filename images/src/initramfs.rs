@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -122,6 +122,30 @@ impl Initramfs {
         let mut buffered = BufWriter::new(file);
         self.write_to(&mut buffered)?;
         buffered.flush().map_err(Error::io("write", path))
+    }
+
+    /// Writes the tree itself into a new folder, without device files, which only root could make.
+    pub(crate) fn write_folder(&self, folder: &Path) -> Result<()> {
+        cache::make_dir(folder)?;
+        for (path, entry) in &self.entries {
+            let to = folder.join(path);
+            match entry {
+                Entry::Directory { .. } => cache::make_dir(&to)?,
+                Entry::Bytes { mode, bytes } => {
+                    cache::write(&to, bytes)?;
+                    let mode = fs::Permissions::from_mode(*mode);
+                    fs::set_permissions(&to, mode).map_err(Error::io("change the mode of", &to))?;
+                }
+                Entry::HostFile { path: from, .. } => {
+                    fs::copy(from, &to).map_err(Error::io("copy", from))?;
+                }
+                Entry::Symlink { target } => {
+                    symlink(target, &to).map_err(Error::io("link", &to))?;
+                }
+                Entry::CharDevice { .. } => {}
+            }
+        }
+        Ok(())
     }
 
     /// Writes the archive.
@@ -261,6 +285,21 @@ mod tests {
         root.program("/bin/true", Path::new("/bin/true")).unwrap();
 
         assert!(names(&root.to_bytes().unwrap()).iter().any(|name| name.contains("libc.so")));
+    }
+
+    #[test]
+    fn a_tree_in_a_folder_has_its_files_modes_and_links() {
+        let folder = tempfile::tempdir().unwrap().path().join("new");
+        let mut root = Initramfs::new();
+        root.file("/bin/a", 0o755, "1").unwrap().symlink("/bin/b", "a").unwrap();
+        root.char_device("/dev/console", 0o600, 5, 1).unwrap();
+
+        root.write_folder(&folder).unwrap();
+
+        assert_eq!(fs::read_to_string(folder.join("bin/b")).unwrap(), "1");
+        assert_eq!(fs::metadata(folder.join("bin/a")).unwrap().permissions().mode() & 0o777, 0o755);
+        assert!(folder.join("dev").is_dir() && !folder.join("dev/console").exists());
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

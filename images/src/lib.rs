@@ -8,7 +8,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | what a caller asks for | [`Images`] |
-//! | one recipe each | `small`, `stock`, `driver`, `tools`, `guest`, `lab` |
+//! | one recipe each | `small`, `stock`, `driver`, `tools`, `source`, `guest`, `disk`, `lab` |
 //! | formats | [`Initramfs`] over `cpio`, [`ModuleSet`] |
 //! | sources | `manifest`, `apt` |
 //! | ground | `cache`, `command`, [`Error`] |
@@ -17,6 +17,7 @@ mod apt;
 mod cache;
 mod command;
 mod cpio;
+mod disk;
 mod driver;
 mod error;
 mod guest;
@@ -29,12 +30,15 @@ mod modules;
 mod patches;
 mod requirements;
 mod small;
+mod source;
 mod stock;
 mod tools;
 
 pub use apt::Package;
 pub use cache::Cache;
 pub use command::Progress;
+pub use disk::DiskSpec;
+pub use driver::DriverKind;
 pub use error::{Error, Result};
 pub use guest::GuestSpec;
 pub use images::Images;

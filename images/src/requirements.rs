@@ -31,5 +31,6 @@ pub const REQUIREMENTS: &[Requirement] = &[
     need("libelf-dev", "objtool, which checks and annotates kernel objects, reads ELF with it"),
     need("xz-utils", "unpacks the kernel's source and its modules"),
     need("kmod", "depmod finds out which kernel module needs which"),
+    need("e2fsprogs", "makes disks of programs for guests"),
     need("qemu-system-x86", "emulates the lab's host, a machine with virtualization"),
 ];
