@@ -10,6 +10,7 @@ mod paths;
 mod setup;
 mod table;
 mod test;
+mod torture;
 mod units;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ enum Task {
     Lab(lab::cli::Args),
     Demo(demo::Args),
     Test(test::Args),
+    Torture(torture::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Task::Lab(args) => lab::cli::main(args),
         Task::Demo(args) => status(demo::main(args)),
         Task::Test(args) => status(test::main(args)),
+        Task::Torture(args) => status(torture::main(args)),
     };
     // A status that does not fit is a failure all the same.
     ExitCode::from(u8::try_from(status).unwrap_or(1))

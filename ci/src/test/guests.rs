@@ -90,6 +90,17 @@ fn ending(text: &str) -> Ending {
     }
 }
 
+/// Hosts that the driver has to refuse or to survive.
+pub(super) fn bad_hosts(context: &Context, name: &str) -> Ending {
+    let run = || -> Result<String, String> {
+        let mut log = std::fs::File::create(Context::log(name)).map_err(|error| error.to_string())?;
+        let passed = crate::torture::quick(context.lab()?, &Context::dir().join(name), &mut log)
+            .map_err(|error| error.to_string())?;
+        Ok(format!("{passed} scenarios; `cargo xtask torture` has the others"))
+    };
+    run().map_or_else(Ending::Failed, Ending::Passed)
+}
+
 /// The lab itself.
 pub(super) fn lab(context: &Context, name: &str) -> Ending {
     let out = Context::dir().join(name);

@@ -67,6 +67,11 @@ pub(super) static STEPS: &[Step] = &[
         linux::aware,
     ),
     guest("linux-refusals", "a Linux guest at its cap: refused pages go to the disk behind", linux::refusals),
+    guest(
+        "linux-bad-hosts",
+        "hosts that the driver refuses, that refuse everything or lose pages; no unloading while in use",
+        guests::bad_hosts,
+    ),
     guest("linux-ends", "Linux guests power off, reset, die and are stopped, each alone", ends::ends),
     guest(
         "linux-stock-6.12",

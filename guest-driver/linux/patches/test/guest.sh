@@ -8,6 +8,7 @@
 # Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, tmem-workload (images/workload), coherency (beside this
 # file), and two spare disks: SWAP (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
 # back end; with tmem.ko in its place, or none (STORE=), the scenarios that need the fake store's tricks are skipped.
+# OPTIONS has further parameters for it.
 # Prints "ok NAME", "skip NAME reason" or "FAIL NAME reason"; exits with the number of failures.
 
 SWAP=${SWAP:-/dev/vda}
@@ -20,6 +21,12 @@ THP=/sys/kernel/mm/transparent_hugepage
 MNT=/mnt
 CGROUP=/sys/fs/cgroup/tmem-test
 fails=0
+here=$(cd "$(dirname "$0")" && pwd)
+self=$here/$(basename "$0")
+PATH=$here:$PATH
+case $STORE in '' | /*) ;; *) STORE=$PWD/$STORE ;; esac
+# Programs leave files where they are.
+cd /tmp
 
 module=$(basename "$STORE" .ko)
 fake() { [ "$module" = fakestore ]; }
@@ -39,7 +46,8 @@ load() {
 	tmem,swap) set -- clean=0 "$@" ;;
 	tmem,clean) set -- swap=0 "$@" ;;
 	esac
-	insmod "$STORE" "$@" || wrong "cannot load $STORE $*"
+	# shellcheck disable=SC2086 # words, on purpose
+	insmod "$STORE" "$@" $OPTIONS || wrong "cannot load $STORE $*"
 }
 
 unload() {
@@ -194,7 +202,66 @@ scenario_swap_two_areas_do_not_touch() {
 	swapoff "$DISK" && swap_off && unload
 }
 
+# Where the host may take nothing at all: what counts is that every page is right.
+scenario_swap_whatever_the_host_does() {
+	load swap || return 1
+	swap_on && swap_pressure && swap_off && unload
+}
+
+# without_driver MESSAGE: the driver does not load, says why, and the kernel does without.
+without_driver() {
+	! insmod "$STORE" 2>/tmp/insmod.log || { wrong "loaded without a host"; return 1; }
+	dmesg | grep -q "$1" || { wrong "no word about it in the log"; return 1; }
+	swap_on && swap_pressure && swap_off || return 1
+	new_fs && torture 4 8 2 && end_fs
+}
+
+scenario_no_host_no_driver() { without_driver 'no tmem'; }
+
+scenario_no_pool_no_driver() { without_driver 'refused a persistent pool: error -1$'; }
+
+scenario_no_room_no_driver() { without_driver 'refused a persistent pool: error -12$'; }
+
+# --- a reset in the middle of everything, and the boot after it
+
+scenario_reset_with_pages_in_the_store() {
+	load both || return 1
+	swap_on && new_fs || return 1
+	dd if=/dev/urandom of=$MNT/file bs=1M count=40 2>/dev/null
+	md5sum <$MNT/file >$MNT/sum
+	fill_store $MNT/file || return 1
+	limited 64 tmem-workload run --memory 128M --passes 100 >/tmp/workload.log 2>&1 &
+	while [ "$(counter swap_puts)" -lt 8000 ] && kill -0 $! 2>/dev/null; do sleep 1; done
+	used swap_puts 8000 || return 1
+	limited 24 coherency $MNT 11 100000 2 8 2 >/tmp/torture.log 2>&1 &
+	sleep "$SECONDS_OF_STRESS"
+	echo "    $(sed -n 's/^persistent_pages/pages in the store:/p' /sys/kernel/debug/tmem/host), resetting"
+	reboot -f
+	sleep 60
+	wrong "still there after the reset"
+}
+
+scenario_after_a_reset() {
+	load both || return 1
+	pools=$(sed -n 's/^pools //p' /sys/kernel/debug/tmem/host)
+	held=$(sed -n 's/^persistent_pages //p' /sys/kernel/debug/tmem/host)
+	# The driver's own disk has one.
+	[ "$pools" = 1 ] && [ "$held" = 0 ] || { wrong "$pools pools with $held pages at load"; return 1; }
+	mount "$DISK" $MNT || { wrong "mount"; return 1; }
+	[ "$(cat $MNT/sum)" = "$(md5sum <$MNT/file)" ] || { wrong "the file is different"; return 1; }
+	fill_store $MNT/file || return 1
+	[ "$(cat $MNT/sum)" = "$(md5sum <$MNT/file)" ] || { wrong "the file is different over the store"; return 1; }
+	end_fs || return 1
+	swap_on && swap_pressure && swap_off || return 1
+	new_fs && SEED=12 torture 4 8 2 && end_fs && unload
+}
+
 # --- clean pages
+
+scenario_clean_whatever_the_host_does() {
+	load clean || return 1
+	new_fs && SEED=10 torture 4 8 2 && end_fs && unload
+}
 
 scenario_clean_torture() {
 	load clean || return 1
@@ -322,6 +389,7 @@ scenario_both_at_once() {
 run() {
 	reason='' skip=''
 	mkdir -p $CGROUP
+	echo "start $1"
 	"scenario_$1"
 	case $? in
 	0) echo "ok $1" ;;
@@ -341,10 +409,14 @@ run() {
 }
 
 mkdir -p $MNT
+# A task that waits for so long will wait forever; the kernel then says so, and the scenario has failed.
+echo 60 >/proc/sys/kernel/hung_task_timeout_secs
+echo 1000 >/proc/sys/kernel/hung_task_warnings
 [ -e /sys/fs/cgroup/cgroup.subtree_control ] || mount -t cgroup2 none /sys/fs/cgroup
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 dmesg -c >/dev/null
-[ $# -gt 0 ] || set -- $(sed -n 's/^scenario_\([a-z_]*\)().*/\1/p' "$0")
+# Those for a host that is bad, and those about a reset, run when they are asked for.
+[ $# -gt 0 ] || set -- $(sed -n 's/^scenario_\([a-z_]*\)().*/\1/p' "$self" | grep -v -e no_driver -e _reset)
 for scenario; do
 	run "$scenario"
 done

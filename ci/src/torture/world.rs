@@ -1,0 +1,285 @@
+//! The worlds: a host and a driver that are good, or bad in one way.
+
+/// Scenarios of patches/test/guest.sh for a back end that takes pages.
+const ALL: &str = "swap_pages_come_back,swap_large_folios_travel_together,\
+swap_back_end_comes_late_and_may_not_go,swapoff_under_pressure,swap_two_areas_do_not_touch,clean_torture,\
+clean_torture_without_a_journal,clean_torture_with_the_journal_of_data,clean_back_end_comes_and_goes,\
+clean_pages_do_not_outlive_the_mount,clean_pages_outlive_the_inode,clean_small_blocks_stay_out,\
+clean_fio_verifies,both_at_once";
+
+/// Those that ask only for what is right, not for pages that the host has taken.
+const RIGHT: &str =
+    "swap_whatever_the_host_does,clean_whatever_the_host_does,clean_back_end_comes_and_goes,both_at_once";
+
+/// Those that need the tricks of fakestore.ko.
+const TRICKS: &str = "swap_refusals_go_to_the_disk,swap_failed_puts_leave_nothing_behind,swap_store_is_full,\
+clean_torture_with_loss,clean_torture_in_a_small_store,clean_flush_that_fails_ends_it,\
+clean_torture_finds_stale_pages";
+
+/// Scenarios of test/guest.sh over a real host.
+const DEVICE: &str = "absent_slots_read_as_zeros,written_blocks_read_back,written_blocks_read_back_singly,\
+file_system_with_trim,discard_gives_memory_back,size_and_backing_are_checked,mkswap_by_the_driver,\
+swap_under_pressure,swap_in_company,swap_under_stress_ng,swapoff_with_pages_in_use,swap_with_huge_pages,\
+freed_slots_are_flushed,rmmod_while_in_use_is_refused";
+
+/// Those that need a host which can be made to misbehave.
+const BAD_HOST: &str = "bad_hosts_are_refused,host_without_batches_or_ranges,host_that_takes_nothing,\
+faults_and_broken_batches_go_to_the_disk,lost_page_is_an_error_not_zeros,\
+refused_puts_go_to_the_backing_disk,refused_puts_in_company_go_to_the_backing_disk,\
+huge_pages_refused_in_the_middle,refused_puts_without_backing_keep_pages_in_memory,\
+overwrites_move_between_tmem_and_disk";
+
+/// Which script knows the scenarios, and the module that it is given; relative to /modules or /opt of the guest.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Script {
+    /// guest-driver/linux/patches/test/guest.sh: what a tmem-aware kernel does by itself, over this back end or none.
+    Hooks(&'static str),
+    /// guest-driver/linux/test/guest.sh: /dev/tmem0, made by this driver.
+    Device(&'static str),
+}
+
+/// The driver over the real host.
+const REAL: &str = "/modules/tmem.ko";
+/// The driver with a host inside.
+const TEST_HOST: &str = "/opt/test-host/tmem.ko";
+/// The back end that does tricks.
+const FAKE_STORE: &str = "/opt/fakestore.ko";
+
+/// One world.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct World {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What is bad in it.
+    pub(super) what: &'static str,
+    /// Size of the host's store.
+    store: &'static str,
+    /// How hypercalls travel: `auto` or `port`.
+    transport: &'static str,
+    /// What `tmem run` is told about the guest's tmem.
+    tmem: &'static str,
+    /// Variables for the script; `OPTIONS` are further parameters of the driver.
+    variables: &'static [&'static str],
+    /// Who runs the scenarios.
+    script: Script,
+    /// The scenarios that make sense there, separated by commas.
+    pub(super) scenarios: &'static str,
+    /// A scenario of a boot before, which ends by rebooting the guest.
+    pub(super) before: Option<&'static str>,
+}
+
+/// A good world, from which the others differ.
+const ROOMY: World = World {
+    name: "roomy",
+    what: "nothing: the store takes everything",
+    store: "768M",
+    transport: "auto",
+    tmem: "enabled = true",
+    variables: &[],
+    script: Script::Hooks(REAL),
+    scenarios: ALL,
+    before: None,
+};
+
+/// All of them.
+pub(super) static WORLDS: &[World] = &[
+    ROOMY,
+    World {
+        name: "off",
+        what: "the driver is not loaded: the kernel by itself",
+        script: Script::Hooks(""),
+        scenarios: "swap_whatever_the_host_does,clean_whatever_the_host_does,clean_fio_verifies",
+        ..ROOMY
+    },
+    World {
+        name: "swap-only",
+        what: "the driver offers no clean pages",
+        variables: &["OPTIONS=clean=0"],
+        scenarios: "swap_pages_come_back,clean_whatever_the_host_does,both_at_once",
+        ..ROOMY
+    },
+    World {
+        name: "clean-only",
+        what: "the driver offers no swap",
+        variables: &["OPTIONS=swap=0"],
+        scenarios: "clean_torture,swap_whatever_the_host_does,both_at_once",
+        ..ROOMY
+    },
+    World {
+        name: "tiny",
+        what: "the guest may hold 2 MiB: the host refuses and evicts all the time",
+        tmem: "enabled = true, cap = \"2M\"",
+        scenarios: RIGHT,
+        ..ROOMY
+    },
+    World { name: "full", what: "the host has 4 MiB for everybody", store: "4M", scenarios: RIGHT, ..ROOMY },
+    World {
+        name: "nothing",
+        what: "the host refuses everything, a pool too: a cap of 0",
+        tmem: "enabled = true, cap = \"0\"",
+        scenarios: "no_room_no_driver",
+        ..ROOMY
+    },
+    World {
+        name: "single",
+        what: "one operation to an exit",
+        variables: &["OPTIONS=batch=1"],
+        scenarios: RIGHT,
+        ..ROOMY
+    },
+    World {
+        name: "no-pools",
+        what: "the host allows no pool at all",
+        tmem: "enabled = true, pools = []",
+        scenarios: "no_pool_no_driver",
+        ..ROOMY
+    },
+    World {
+        name: "no-clean-pools",
+        what: "the host allows pools for swap only",
+        tmem: "enabled = true, pools = [\"persistent\"]",
+        scenarios: RIGHT,
+        ..ROOMY
+    },
+    World {
+        name: "absent",
+        what: "a host without tmem",
+        tmem: "enabled = false",
+        scenarios: "no_host_no_driver",
+        ..ROOMY
+    },
+    World {
+        name: "reboot",
+        what: "the guest resets itself with pages in the store, swap on and a file system mounted",
+        scenarios: "after_a_reset",
+        before: Some("reset_with_pages_in_the_store"),
+        ..ROOMY
+    },
+    World {
+        name: "tricks",
+        what: "a back end in the guest that loses, refuses, fails, and once forgets to flush",
+        script: Script::Hooks(FAKE_STORE),
+        scenarios: TRICKS,
+        ..ROOMY
+    },
+    World {
+        name: "device",
+        what: "nothing: /dev/tmem0 over the real host",
+        script: Script::Device(REAL),
+        scenarios: DEVICE,
+        ..ROOMY
+    },
+    World {
+        name: "port",
+        what: "nothing: /dev/tmem0 over the I/O port",
+        transport: "port",
+        script: Script::Device(REAL),
+        scenarios: "written_blocks_read_back_over_the_port,swap_in_company",
+        ..ROOMY
+    },
+    World {
+        name: "bad-host",
+        what: "a host inside the driver: too new, dead, without pools or batches, -EFAULT, refusals, lost pages",
+        script: Script::Device(TEST_HOST),
+        scenarios: BAD_HOST,
+        ..ROOMY
+    },
+];
+
+/// What of [`WORLDS`] is soon shown and needs no program but busybox and the workload.
+pub(super) const QUICK: World = World {
+    name: "quick",
+    what: "a host inside the driver: too new, dead, without pools, refusing everything, losing pages",
+    variables: &["WORK=32M", "PASSES=1"],
+    script: Script::Device(TEST_HOST),
+    scenarios: "bad_hosts_are_refused,host_that_takes_nothing,lost_page_is_an_error_not_zeros,\
+                rmmod_while_in_use_is_refused",
+    ..ROOMY
+};
+
+impl World {
+    /// The file for `tmem run`: one guest with two vCPUs that runs `scenarios`, with a disk of `programs` or without.
+    pub(super) fn toml(&self, operations: u32, seconds: u32, scenarios: &str, programs: bool) -> String {
+        let script = match self.script {
+            Script::Hooks(module) => format!("STORE={module},OPERATIONS={operations},sh,/opt/hooks.sh"),
+            Script::Device(module) => format!("BACKING=/dev/vda,sh,/opt/device.sh,{module}"),
+        };
+        let variables: String = self.variables.iter().map(|variable| format!("{variable},")).collect();
+        let (disk, root) = if programs {
+            (", \"/lab/programs.img,ro\"", "guest.root=/dev/vdc")
+        } else {
+            ("", "guest.run=/bin/busybox,--install,-s,/bin")
+        };
+        format!(
+            "[store]\nsize = \"{}\"\n\n[[guest]]\nname = \"torture\"\nkernel = \"/images/small/vmlinux\"\n\
+             initrd = \"/lab/initramfs\"\nmemory = \"{}M\"\nvcpus = 2\n\
+             transport = \"{}\"\n\
+             disks = [\"/tmp/swap.img\", \"/tmp/data.img\"{disk}]\ntmem = {{ {} }}\n\
+             cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk \
+             {root} guest.run=env,SECONDS_OF_STRESS={seconds},{variables}{script},{scenarios}\"\n",
+            self.store,
+            self.memory_mib(),
+            self.transport,
+            self.tmem,
+        )
+    }
+
+    /// Memory of the guest in MiB. A host inside it needs room for the pages that it holds.
+    const fn memory_mib(&self) -> u32 {
+        match self.script {
+            Script::Hooks(_) => 256,
+            Script::Device(_) => 512,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The scripts that have the scenarios.
+    const HOOKS: &str = include_str!("../../../guest-driver/linux/patches/test/guest.sh");
+    const DEVICE: &str = include_str!("../../../guest-driver/linux/test/guest.sh");
+
+    #[test]
+    fn every_scenario_of_every_world_is_in_its_script() {
+        for world in WORLDS.iter().chain([&QUICK]) {
+            let script = if matches!(world.script, Script::Hooks(_)) { HOOKS } else { DEVICE };
+            for scenario in world.scenarios.split(',').chain(world.before) {
+                assert!(script.contains(&format!("scenario_{scenario}()")), "{}: {scenario}", world.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_scenario_of_the_scripts_is_in_some_world() {
+        for (script, hooks) in [(HOOKS, true), (DEVICE, false)] {
+            let named = script.lines().filter_map(|line| line.strip_prefix("scenario_")?.split_once("()"));
+            for (name, _) in named {
+                let runs = |world: &World| {
+                    matches!(world.script, Script::Hooks(_)) == hooks
+                        && world.scenarios.split(',').chain(world.before).any(|scenario| scenario == name)
+                };
+                assert!(WORLDS.iter().any(runs), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_world_tells_the_host_and_the_script_what_is_bad() {
+        let tiny = WORLDS.iter().find(|world| world.name == "tiny").unwrap().toml(5, 6, "a,b", true);
+        assert!(tiny.contains("tmem = { enabled = true, cap = \"2M\" }"), "{tiny}");
+        assert!(tiny.contains("SECONDS_OF_STRESS=6,STORE=/modules/tmem.ko,OPERATIONS=5,sh"), "{tiny}");
+        assert!(tiny.contains("/opt/hooks.sh,a,b\""), "{tiny}");
+    }
+
+    #[test]
+    fn a_world_fits_on_a_command_line() {
+        for world in WORLDS {
+            // 2048 bytes (arch/x86/include/asm/setup.h), less what the VMM adds about its devices.
+            let text = world.toml(99_999, 999, world.scenarios, true);
+            let line = text.lines().find(|line| line.starts_with("cmdline")).unwrap();
+            assert!(line.len() < 1536, "{}: {}", world.name, line.len());
+        }
+    }
+}
