@@ -30,9 +30,9 @@ static uint batch;
 module_param(batch, uint, 0444);
 MODULE_PARM_DESC(batch, "Most pages per exit (default 0: what the host allows, at most 64; 1: no batches)");
 
-static bool sync = true;
+static bool sync;
 module_param(sync, bool, 0444);
-MODULE_PARM_DESC(sync, "Swap waits for each page (default); 0: the pages of one reclaim or readahead share exits");
+MODULE_PARM_DESC(sync, "1: swap waits for each page, one to an exit (default 0: those of one reclaim or readahead share exits)");
 
 static bool mkswap;
 module_param(mkswap, bool, 0444);

@@ -131,14 +131,13 @@ fn command_line(guest: &Guest, mode: Mode) -> String {
 }
 
 /// The words about swap. A tmem-aware kernel swaps to its disk and asks the host by itself, which the driver makes possible; a
-/// stock kernel swaps to the driver's device, with its disk behind. `sync=0`: a trap is what is dear in an emulated host, so
-/// pages travel together, as they do to the disk.
+/// stock kernel swaps to the driver's device, with its disk behind.
 const fn swap(kernel: KernelId, mode: Mode) -> &'static str {
     match (mode, kernel) {
         (Mode::Disk, _) => "guest.modules=virtio_mmio,virtio_blk guest.swap=/dev/vda",
         (Mode::Tmem, KernelId::Small) => "guest.modules=virtio_mmio,virtio_blk,tmem guest.swap=/dev/vda",
         (Mode::Tmem, KernelId::Stock(_)) => {
-            "guest.modules=virtio_mmio,virtio_blk,tmem tmem.backing=/dev/vda tmem.sync=0 guest.swap=/dev/tmem0"
+            "guest.modules=virtio_mmio,virtio_blk,tmem tmem.backing=/dev/vda guest.swap=/dev/tmem0"
         }
     }
 }
@@ -190,7 +189,7 @@ mod tests {
     #[test]
     fn a_stock_kernel_swaps_to_the_drivers_device_with_the_disk_behind() {
         let tmem = text(&demo(KernelId::Stock(Series::V6_12)), Mode::Tmem);
-        assert!(tmem.contains("tmem.backing=/dev/vda tmem.sync=0 guest.swap=/dev/tmem0"), "{tmem}");
+        assert!(tmem.contains("tmem.backing=/dev/vda guest.swap=/dev/tmem0"), "{tmem}");
     }
 
     #[test]
