@@ -24,7 +24,7 @@ unsafe impl Sync for Block {}
 impl Block {
     /// Takes a frame; its words hold whatever was there before.
     pub(crate) fn new(arena: &Arc<Arena>) -> Option<Self> {
-        let frame = arena.alloc_reserved()?;
+        let frame = arena.alloc_block()?;
         Some(Self { words: arena.map.frame(frame).cast(), frame, arena: Arc::clone(arena) })
     }
 
@@ -42,6 +42,6 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.arena.free(self.frame);
+        self.arena.free_block(self.frame);
     }
 }

@@ -24,6 +24,9 @@ const MAGAZINES: usize = 16;
 /// Frames moved between a magazine and the common pool at a time, so that its lock is taken once in so many puts.
 const BATCH: usize = 32;
 
+/// Most frames moved to or from the magazine of metadata at a time: half a huge page, but no more than one in so many.
+const BLOCKS_BATCH: u32 = 256;
+const BLOCKS_PART: u32 = 1024;
 /// Most frames set aside for segments and metadata, so that a store full of raw pages can still compress them.
 const RESERVE: u32 = 64;
 
@@ -33,6 +36,11 @@ pub(crate) struct Arena {
     frames: u32,
     free: Mutex<Free>,
     magazines: Box<[CachePadded<Mutex<Vec<u32>>>]>,
+    /// Frames for blocks of metadata, which lie together: an index spread over as many huge pages as the pages themselves
+    /// would miss the TLB at each step.
+    blocks: Mutex<Vec<u32>>,
+    /// Frames that `blocks` gets at a time.
+    blocks_batch: usize,
     reserve: Mutex<Vec<u32>>,
     /// Frames that the reserve has lent.
     lent: AtomicU32,
@@ -61,6 +69,8 @@ impl Arena {
             bare: AtomicU32::new(free.bare()),
             free: Mutex::new(free),
             reserve: Mutex::new(reserve),
+            blocks: Mutex::new(Vec::new()),
+            blocks_batch: (frames / BLOCKS_PART).clamp(1, BLOCKS_BATCH) as usize,
             lent: AtomicU32::new(0),
             watched: AtomicBool::new(false),
             wake: OnceLock::new(),
@@ -84,7 +94,39 @@ impl Arena {
         magazine.reverse();
         let frame = magazine.pop();
         drop(magazine);
-        frame.or_else(|| self.magazines.iter().find_map(|m| m.lock().pop()))
+        frame.or_else(|| self.caches().find_map(|cache| cache.lock().pop()))
+    }
+
+    /// Takes a frame for metadata: from the reserve if need be.
+    fn alloc_block(&self) -> Option<u32> {
+        let mut blocks = self.blocks.lock();
+        if blocks.is_empty() {
+            let mut free = self.free.lock();
+            free.take(self.blocks_batch, &mut blocks);
+            self.publish(&free);
+            drop(free);
+            self.changed();
+            blocks.reverse();
+        }
+        let frame = blocks.pop();
+        drop(blocks);
+        frame.or_else(|| self.alloc_reserved())
+    }
+
+    /// Returns a frame from [`alloc_block`](Self::alloc_block).
+    fn free_block(&self, frame: u32) {
+        let mut blocks = self.blocks.lock();
+        if blocks.len() < 2 * self.blocks_batch {
+            blocks.push(frame);
+        } else {
+            drop(blocks);
+            self.free(frame);
+        }
+    }
+
+    /// Frames that are free, but not in the common pool.
+    fn caches(&self) -> impl Iterator<Item = &Mutex<Vec<u32>>> {
+        self.magazines.iter().map(|magazine| &**magazine).chain([&self.blocks])
     }
 
     /// Takes a frame for what makes room: from the reserve if need be.
@@ -202,13 +244,13 @@ impl Arena {
 
     /// Free frames, exactly when nobody allocates meanwhile.
     pub(crate) fn count_free(&self) -> u32 {
-        let cached: usize = self.magazines.iter().map(|m| m.lock().len()).sum();
+        let cached: usize = self.caches().map(|cache| cache.lock().len()).sum();
         self.free.lock().free() + cached as u32 + self.reserve.lock().len() as u32
     }
 
     /// Whether an allocation outside the reserve may succeed.
     pub(crate) fn any_free(&self) -> bool {
-        self.common() > 0 || self.magazines.iter().any(|m| !m.lock().is_empty())
+        self.common() > 0 || self.caches().any(|cache| !cache.lock().is_empty())
     }
 
     /// Frames of extents that have no memory behind them.

@@ -7,7 +7,7 @@ mod same;
 mod tests;
 pub(crate) mod zstd;
 
-pub(crate) use checksum::{checksum, copy};
+pub(crate) use checksum::{checksum, copy, copy_plain};
 pub(crate) use same::{fill, same_word};
 
 use crate::page::PAGE_SIZE;

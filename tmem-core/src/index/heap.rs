@@ -12,20 +12,24 @@ pub(super) struct At {
     pub(super) slot: u16,
 }
 
-/// Bytes that a block costs: its memory, and its line here in a vector that may be half empty after it grew.
-pub(super) const BLOCK_BYTES: usize = WORDS * 4 + 2 * size_of::<Option<Slots>>();
+/// Bytes of a block's lines here.
+const LINES: usize = size_of::<Option<Block>>() + size_of::<Slots>();
+/// Bytes that a block costs: its memory, and its lines in vectors that may be half empty after they grew.
+pub(super) const BLOCK_BYTES: usize = WORDS * 4 + 2 * LINES;
 
 /// Arrays of `CLASSES[class]` words.
 pub(super) struct Heap<const N: usize> {
     classes: [usize; N],
-    blocks: Vec<Option<Slots>>,
+    /// Apart from what is known of their slots, because every look at an array reads it: small, it stays in the cache.
+    blocks: Vec<Option<Block>>,
+    slots: Vec<Slots>,
     unused: Vec<u32>,
     /// Blocks of each class that may have a free slot.
     partial: [Vec<u32>; N],
 }
 
+#[derive(Clone, Copy)]
 struct Slots {
-    memory: Block,
     class: u8,
     used: u16,
     /// Set bits are used slots.
@@ -34,7 +38,13 @@ struct Slots {
 
 impl<const N: usize> Heap<N> {
     pub(super) fn new(classes: [usize; N]) -> Self {
-        Self { classes, blocks: Vec::new(), unused: Vec::new(), partial: [const { Vec::new() }; N] }
+        Self {
+            classes,
+            blocks: Vec::new(),
+            slots: Vec::new(),
+            unused: Vec::new(),
+            partial: [const { Vec::new() }; N],
+        }
     }
 
     /// Bytes of an array of the class, with its part of what its block costs and wastes.
@@ -45,7 +55,7 @@ impl<const N: usize> Heap<N> {
     /// Bytes of memory that the heap holds.
     pub(super) fn held(&self) -> u64 {
         let blocks = self.blocks.len() - self.unused.len();
-        (blocks * WORDS * 4 + self.blocks.capacity() * size_of::<Option<Slots>>()) as u64
+        (blocks * WORDS * 4 + self.blocks.capacity() * LINES) as u64
     }
 
     fn words(&self, class: u8) -> usize {
@@ -57,7 +67,8 @@ impl<const N: usize> Heap<N> {
         let slots = WORDS / self.words(class);
         let partial = self.partial.get_mut(usize::from(class))?;
         while let Some(&number) = partial.last() {
-            if let Some(Some(block)) = self.blocks.get_mut(number as usize)
+            if let Some(block) = self.slots.get_mut(number as usize)
+                && block.used > 0
                 && block.class == class
                 && let Some(slot) = block.take(slots)
             {
@@ -69,15 +80,17 @@ impl<const N: usize> Heap<N> {
             partial.pop();
         }
         let memory = more()?;
-        let mut block = Slots { memory, class, used: 0, map: [0; MAP] };
+        let mut block = Slots { class, used: 0, map: [0; MAP] };
         let slot = block.take(slots)?;
         let number = match self.unused.pop() {
             Some(number) => {
-                *self.blocks.get_mut(number as usize)? = Some(block);
+                *self.blocks.get_mut(number as usize)? = Some(memory);
+                *self.slots.get_mut(number as usize)? = block;
                 number
             }
             None => {
-                self.blocks.push(Some(block));
+                self.blocks.push(Some(memory));
+                self.slots.push(block);
                 self.blocks.len() as u32 - 1
             }
         };
@@ -90,12 +103,13 @@ impl<const N: usize> Heap<N> {
     /// Frees an array; a block with none left goes back to where it came from.
     pub(super) fn free(&mut self, at: At, class: u8) {
         let slots = WORDS / self.words(class);
-        let entry = self.blocks.get_mut(at.block as usize).expect("only taken arrays are freed");
-        let block = entry.as_mut().expect("only taken arrays are freed");
+        let block = self.slots.get_mut(at.block as usize).expect("only taken arrays are freed");
         let was_full = usize::from(block.used) == slots;
         block.give(at.slot);
         if block.used == 0 {
-            *entry = None;
+            if let Some(memory) = self.blocks.get_mut(at.block as usize) {
+                *memory = None;
+            }
             self.unused.push(at.block);
         } else if was_full && let Some(partial) = self.partial.get_mut(usize::from(class)) {
             partial.push(at.block);
@@ -107,7 +121,7 @@ impl<const N: usize> Heap<N> {
         let words = self.words(class);
         let start = usize::from(at.slot) * words;
         let block = self.blocks.get(at.block as usize).and_then(Option::as_ref);
-        block.and_then(|b| b.memory.words().get(start..start + words)).expect("only taken arrays are read")
+        block.and_then(|b| b.words().get(start..start + words)).expect("only taken arrays are read")
     }
 
     /// The words of an array, to be changed.
@@ -116,14 +130,14 @@ impl<const N: usize> Heap<N> {
         let start = usize::from(at.slot) * words;
         let block = self.blocks.get_mut(at.block as usize).and_then(Option::as_mut);
         block
-            .and_then(|b| b.memory.words_mut().get_mut(start..start + words))
+            .and_then(|b| b.words_mut().get_mut(start..start + words))
             .expect("only taken arrays are written")
     }
 
     /// True when the slot is taken and its block is of the class.
     pub(super) fn is_taken(&self, at: At, class: u8) -> bool {
-        let block = self.blocks.get(at.block as usize).and_then(Option::as_ref);
-        block.is_some_and(|b| b.class == class && b.has(at.slot))
+        // An unused block has no slot taken.
+        self.slots.get(at.block as usize).is_some_and(|b| b.class == class && b.has(at.slot))
     }
 
     /// Block numbers that have been used.

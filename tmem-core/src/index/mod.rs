@@ -7,6 +7,7 @@
 
 mod chunk;
 mod entry;
+mod groups;
 mod heap;
 mod table;
 

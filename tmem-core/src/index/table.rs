@@ -1,9 +1,8 @@
 //! The index itself: chunks by name, entries in chunks.
 
-use hashbrown::HashTable;
-
 use super::chunk::{self, ChunkKey, EMPTY, Header};
 use super::entry::{self, Entry};
+use super::groups::{self, Groups};
 use super::heap::{At, BLOCK_BYTES, Heap};
 use super::{NIL, SPAN};
 use crate::arena::{Block, WORDS as BLOCK_WORDS};
@@ -14,9 +13,9 @@ use crate::pages::NoRoom;
 /// A page's place in its shard: chunk number * 64 + index % 64.
 pub(super) type Token = u32;
 
-/// Bytes charged for a chunk without entries: its header with its part of a block, and its part of the hash table (4 + 1
-/// bytes a bucket, at least 7/16 full after growing: 11.4).
-pub(crate) const CHUNK_BYTES: u64 = BLOCK_BYTES.div_ceil(BLOCK_WORDS / chunk::WORDS) as u64 + 12;
+/// Bytes charged for a chunk without entries: its header with its part of a block, and its part of the hash table.
+pub(crate) const CHUNK_BYTES: u64 =
+    BLOCK_BYTES.div_ceil(BLOCK_WORDS / chunk::WORDS) as u64 + groups::CHUNK_BYTES;
 
 /// Array classes: 2^class entries.
 const CLASSES: u8 = 7;
@@ -52,7 +51,7 @@ const ARRAYS: [usize; 2 * CLASSES as usize] = {
 /// One shard's index.
 pub(crate) struct Index {
     names: Names,
-    chunks: HashTable<u32>,
+    chunks: Groups,
     headers: Heap<1>,
     arrays: Heap<{ 2 * CLASSES as usize }>,
     version: u32,
@@ -78,7 +77,7 @@ impl Index {
     pub(crate) fn new(names: Names) -> Self {
         Self {
             names,
-            chunks: HashTable::new(),
+            chunks: Groups::default(),
             headers: Heap::new([chunk::WORDS]),
             arrays: Heap::new(ARRAYS),
             version: 0,
@@ -87,9 +86,7 @@ impl Index {
 
     /// Bytes of memory that the index holds.
     pub(crate) fn held(&self) -> u64 {
-        // hashbrown keeps 8/7 of the capacity in buckets, rounded to a power of two, of 4 + 1 bytes each.
-        let buckets = (self.chunks.capacity() * 8 / 7).next_power_of_two();
-        self.headers.held() + self.arrays.held() + buckets as u64 * 5
+        self.headers.held() + self.arrays.held() + self.chunks.held()
     }
 
     /// Chunks there are.
@@ -100,7 +97,7 @@ impl Index {
 
     /// Finds a chunk.
     pub(crate) fn find(&self, hash: u64, key: &ChunkKey) -> Option<u32> {
-        self.chunks.find(hash, |chunk| self.header(*chunk).key == *key).copied()
+        self.chunks.find(hash, |chunk| self.header(chunk).key == *key)
     }
 
     /// The header of a chunk.
@@ -126,11 +123,11 @@ impl Index {
         more: impl FnOnce() -> Option<Block>,
     ) -> Result<u32, NoRoom> {
         let (names, headers) = (&self.names, &self.headers);
-        let rehash = |chunk: &u32| {
-            let words = headers.get(at(*chunk), 0);
+        let rehash = |chunk| {
+            let words = headers.get(at(chunk), 0);
             names.chunk_of(&Header::load(words.as_array().expect("the class has a header's words")).key)
         };
-        self.chunks.try_reserve(1, rehash).map_err(|_| NoRoom)?;
+        self.chunks.reserve(rehash)?;
         let place = self.headers.alloc(0, more).ok_or(NoRoom)?;
         let chunk = place.block * SPAN + u32::from(place.slot);
         let mut header = Header {
@@ -152,7 +149,7 @@ impl Index {
             self.save(*list, &mut next);
         }
         *list = chunk;
-        self.chunks.insert_unique(hash, chunk, |_| unreachable!("room was reserved"));
+        self.chunks.insert(hash, chunk);
         Ok(chunk)
     }
 
@@ -173,9 +170,7 @@ impl Index {
             self.save(header.after, &mut after);
         }
         let hash = self.names.chunk_of(&header.key);
-        if let Ok(found) = self.chunks.find_entry(hash, |c| *c == chunk) {
-            found.remove();
-        }
+        self.chunks.remove(hash, chunk);
         self.headers.free(at(chunk), 0);
     }
 

@@ -87,7 +87,7 @@ impl PageStore for ArenaPages {
             Form::Same => {}
             // SAFETY: the stored page owns the frame; it is never written again before it is freed, which the caller's
             // lock forbids meanwhile.
-            Form::Raw => page.copy_from_slice(unsafe { self.arena.page(stored.a) }),
+            Form::Raw => codec::copy_plain(unsafe { self.arena.page(stored.a) }, page),
             Form::Lz4 | Form::Zstd => block = self.log.read(stored.a, page),
         }
         Fetched { form: stored.form, a: stored.a, b: stored.b, block }

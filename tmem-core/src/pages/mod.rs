@@ -102,7 +102,8 @@ pub(crate) trait PageStore: Send + Sync {
     /// Stores a page in compressed form, or tells that this is not worth it (`None`). Called with no lock held.
     fn squeeze(&self, page: &Page, into: Squeeze) -> Result<Option<Stored>, NoRoom>;
 
-    /// First step of reading, under the lock that keeps `stored` alive: copies bytes and does nothing else.
+    /// First step of reading: copies bytes and does nothing else. Either the caller holds the lock that keeps `stored`
+    /// alive, or it has taken `stored` out of the index.
     fn fetch(&self, stored: &Stored, page: &mut Page) -> Fetched;
 
     /// Second step, with no lock held: turns what was fetched into the page. A damaged page is zeroed.

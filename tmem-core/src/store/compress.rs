@@ -15,9 +15,9 @@ use crate::usage::Progress;
 
 /// Chunks whose headers the compressor looks at under one lock.
 const SCAN: u32 = 16;
-/// Pages that a put compresses in a full store, in line.
+/// Pages that a put tries to compress in a full store, in line, until one does.
 const IN_LINE: u32 = 4;
-/// Looks of [`SCAN`] chunks that it takes to find them, at least: after each the shard's hand has moved on.
+/// Looks of [`SCAN`] chunks that it takes to find one, at least: after each the shard's hand has moved on.
 const LOOKS: usize = 64;
 /// The store is short of memory when one frame in so many is free, or less.
 const SHORT: u32 = 8;
@@ -79,13 +79,18 @@ impl Store {
         }
     }
 
-    /// Compresses up to `left` pages; returns what is left of that. Sets `progress.more` when there is more to do at
-    /// once.
-    pub(super) fn compress_some(&self, mut left: u32, zeal: Zeal, progress: &mut Progress) -> u32 {
+    /// Compresses up to `left` pages, as long as `low` frames are free; returns what is left of that. Sets
+    /// `progress.more` when there is more to do at once.
+    pub(super) fn compress_some(&self, mut left: u32, zeal: Zeal, low: u32, progress: &mut Progress) -> u32 {
         let mut page = [0; PAGE_SIZE];
         let (mut barren, mut looks) = (0, if let Zeal::Paced(looks) = zeal { looks } else { u32::MAX });
         while left > 0 && barren < self.shards.len() && looks > 0 {
             if zeal == Zeal::Short && !self.is_short() {
+                return left;
+            }
+            if self.arena.common() < low {
+                // Puts come before: they must find free frames.
+                progress.more = true;
                 return left;
             }
             let shard = self.background.hand.load(Ordering::Relaxed) & (self.shards.len() - 1);
@@ -205,33 +210,39 @@ impl Store {
         Ok(done)
     }
 
-    /// In a full store: compresses a few pages whatever their age. True when a frame is free now.
+    /// In a full store: compresses a page whatever its age. True when a frame may be free now; it may also be the log that
+    /// got it.
     pub(super) fn compress_in_line(&self) -> bool {
         if !self.compresses() {
             return false;
         }
         let mut page = [0; PAGE_SIZE];
-        let mut done = 0;
+        let mut tried = 0;
         for _ in 0..self.shards.len().max(LOOKS) {
             let shard = self.background.hand.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
             if let Pick::Page(candidate) = self.pick(shard, true, false, &mut page) {
-                done += 1;
-                if self.compress(&candidate, &mut page).is_err() || done == IN_LINE {
-                    break;
+                tried += 1;
+                match self.compress(&candidate, &mut page) {
+                    Ok(true) => return true,
+                    Ok(false) if tried < IN_LINE => {}
+                    _ => break,
                 }
             }
         }
         self.arena.any_free()
     }
 
-    /// Empties a sparse segment, if there is one of which one byte in `one_in` is dead. Returns the records moved.
-    pub(super) fn move_together(&self, one_in: u32) -> u32 {
+    /// Empties a sparse segment, if there is one of which one byte in `one_in` is dead, of at most `most` records: what
+    /// is left makes it sparser for the next time. Returns the records moved.
+    pub(super) fn move_together(&self, one_in: u32, most: u32) -> u32 {
         let log = self.local.log();
         let Some(pinned) = log.pin_sparsest(one_in) else { return 0 };
         let mut page = [0; PAGE_SIZE];
         let mut moved = 0;
         let mut last = None;
-        while let Some(record) = pinned.next(last.as_ref()) {
+        while moved < most
+            && let Some(record) = pinned.next(last.as_ref())
+        {
             let (chunk, slot) = (record.home.token / SPAN, record.home.token % SPAN);
             let mut guard = self.shard(usize::from(record.home.shard)).lock();
             let shard = &mut *guard;

@@ -11,11 +11,13 @@ use crate::sync::atomic::Ordering;
 
 /// Most clients tried as victims for one page.
 const CANDIDATES: usize = 8;
-/// Pages that a put into a full store evicts at most, for itself and the next ones.
+/// Pages that a put into a full store evicts at most before it looks elsewhere; a raw one is all it needs.
 const IN_LINE: u32 = 4;
 /// A put into a full store empties a segment of which one byte in so many is dead, or else in so many.
 const SPARSE: u32 = 8;
 const SPARSE_FULL: u32 = 32;
+/// Records that it moves for that: a quarter of an ordinary segment.
+const MOVED: u32 = 8;
 /// Evictions after which all clients are looked at again.
 const TRUST: u32 = 64;
 
@@ -99,18 +101,28 @@ impl Store {
         true
     }
 
-    /// Makes room in a full store for a page of `client`: evicts, moves pages together, or compresses. False when nothing
-    /// was found.
+    /// Makes room in a full store for a page of `client`: evicts, compresses, or moves pages together, a little at a time.
+    /// False when nothing was found; true when it may be worth trying again.
     pub(super) fn make_room(&self, client: &ClientState) -> bool {
         if self.arena.common() > 0 {
             return true;
         }
-        let evicted = self.evict_from_largest(Some(client), IN_LINE) > 0;
-        if self.arena.any_free() {
+        let mut evicted = false;
+        for _ in 0..IN_LINE {
+            if self.evict_from_largest(Some(client), 1) == 0 {
+                break;
+            }
+            evicted = true;
+            if self.arena.any_free() {
+                return true;
+            }
+        }
+        // What was evicted was compressed, and left holes.
+        if self.arena.any_free() || self.compress_in_line() {
             return true;
         }
-        let moved = self.move_together(SPARSE) > 0 || self.move_together(SPARSE_FULL) > 0;
-        (moved && self.arena.any_free()) || self.compress_in_line() || evicted
+        let moved = self.move_together(SPARSE, MOVED) > 0 || self.move_together(SPARSE_FULL, MOVED) > 0;
+        moved || evicted
     }
 
     /// Evicts up to `pages` pages of the client that is furthest over its share, or of the next when it has none, and

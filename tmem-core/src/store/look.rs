@@ -1,8 +1,9 @@
 //! Getting and reading pages.
 //!
-//! A raw page is copied under its shard's lock, at the price of a quarter of a microsecond in which one shard of many
-//! waits; the alternative, a pin count per page, costs two contended atomic operations on every get. Everything that
-//! takes longer happens after the lock is released.
+//! A raw page that stays is copied under its shard's lock, at the price of a quarter of a microsecond in which one shard
+//! of many waits; the alternative, a pin count per page, costs two contended atomic operations on every get. A page that
+//! the get takes out of the store is its own to copy, and that and everything that takes longer happens after the lock
+//! is released.
 
 use super::Store;
 use super::control::{ClientState, Word};
@@ -73,18 +74,22 @@ impl Store {
         let Some(mut entry) = shard.index.entry(&header, slot) else { return Ok(none) };
         shard.client(client.slot).counters.hits += 1;
         let seen = Seen { found: true, version: header.version };
-        let fetched = self.pages.fetch(&entry.stored(), page);
-        let mut taken = None;
         if take && kind == Kind::Ephemeral {
-            taken = shard.unlink(&*self.books, chunk, &mut header, slot, kind, Gone::Taken);
-        } else if kind != Kind::Persistent {
+            let taken = shard.unlink(&*self.books, chunk, &mut header, slot, kind, Gone::Taken);
+            drop(guard);
+            let fetched = taken.as_ref().map(|stored| self.pages.fetch(stored, page));
+            self.release(site, taken, header.map == 0);
+            let whole = fetched.is_none_or(|fetched| self.pages.finish(fetched, page).is_ok());
+            return if whole { Ok(seen) } else { Err(OpError::Corrupt) };
+        }
+        let fetched = self.pages.fetch(&entry.stored(), page);
+        if kind != Kind::Persistent {
             shard.with_queue(entry.owner(), |queue, index| queue.hit(index, chunk * SPAN + slot));
         } else if entry.age() < YOUNG {
             entry.set_age(YOUNG);
             shard.index.touch(&header, slot, entry);
         }
         drop(guard);
-        self.release(site, taken, header.map == 0);
         self.pages.finish(fetched, page).map_err(|_| OpError::Corrupt)?;
         Ok(seen)
     }

@@ -112,10 +112,12 @@ impl Store {
                 (_, true) => Zeal::Short,
                 _ => Zeal::Paced(self.background.pace.due(|| self.round_steps())),
             };
-            left = self.compress_some(left, zeal, &mut progress);
+            // What cannot be had by eviction is not waited for.
+            let low = if self.arena.common() >= self.evict_goal() / 2 { self.evict_goal() / 2 } else { 0 };
+            left = self.compress_some(left, zeal, low, &mut progress);
             let sparse = if short || budget.at_once { SPARSE_SHORT } else { SPARSE };
-            while left > 0 {
-                let moved = self.move_together(sparse);
+            while left > 0 && self.arena.common() >= low {
+                let moved = self.move_together(sparse, left);
                 if moved == 0 {
                     break;
                 }
@@ -162,7 +164,7 @@ impl Store {
 
     /// Evicts pages until a few frames are free, so that puts into a full store need not. Returns what is left of `left`.
     fn evict_ahead(&self, mut left: u32, progress: &mut Progress) -> u32 {
-        let goal = (self.arena.frames() / EVICT_AHEAD).min(MOST_AHEAD);
+        let goal = self.evict_goal();
         if self.arena.common() >= goal / 2 {
             return left;
         }
@@ -174,10 +176,15 @@ impl Store {
             progress.evicted += evicted;
             left -= evicted;
             if self.arena.common() < goal {
-                left = left.saturating_sub(self.move_together(SPARSE_SHORT));
+                left = left.saturating_sub(self.move_together(SPARSE_SHORT, left));
             }
         }
         left
+    }
+
+    /// Frames kept free for puts by evicting in the background, once half of them are taken.
+    fn evict_goal(&self) -> u32 {
+        (self.arena.frames() / EVICT_AHEAD).min(MOST_AHEAD)
     }
 
     /// Works off jobs; returns what is left of the budget.

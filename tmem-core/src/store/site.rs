@@ -7,7 +7,7 @@ use crate::index::{ChunkKey, SPAN};
 use crate::key::ObjectId;
 use crate::sync::MutexGuard;
 
-/// The shard number is taken from these bits of a hash and up: hashbrown uses the lowest bits and the top seven.
+/// The shard number is taken from these bits of a hash and up: the index uses the lowest bits and the top eight.
 const SHARD_BITS: u32 = 40;
 
 /// A chunk of an object, and where it and the object's chunk 0 are.
