@@ -1,4 +1,4 @@
-//! `tmem bench core`: what it prints, and what it refuses.
+//! `tmem bench core` and `trace`: what they print, and what they refuse.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 use std::os::unix::process::ExitStatusExt;
@@ -6,8 +6,12 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+fn tmem(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tmem")).arg("bench").args(args).output().unwrap()
+}
+
 fn bench(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tmem")).args(["bench", "core"]).args(args).output().unwrap()
+    tmem(&[&["core"], args].concat())
 }
 
 fn report(args: &[&str]) -> Value {
@@ -18,7 +22,7 @@ fn report(args: &[&str]) -> Value {
 
 fn refused(args: &[&str]) -> String {
     let output = bench(args);
-    assert!(!output.status.success() && output.stdout.is_empty());
+    assert!(output.status.code() == Some(2) && output.stdout.is_empty(), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
 
@@ -60,6 +64,51 @@ fn churn_and_hot_report_rates_and_quantiles() {
 }
 
 #[test]
+fn many_clients_share_the_objects_and_get_their_own_pages() {
+    let args = ["--pages", "3000", "--objects", "300", "--clients", "100", "--verify", "--json"];
+    let report = report(&args);
+    assert_eq!(report["clients"].as_u64(), Some(100));
+    assert!(report["get_ns"].as_f64().unwrap() > 0.0, "{report}");
+}
+
+#[test]
+fn a_bad_trace_is_refused_with_file_and_position_and_the_status_of_a_bad_corpus() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("trace");
+    let name = path.to_str().unwrap();
+    let refused = |format: &str, capacity: &str, more: &str| {
+        let args = ["trace", "--input", name, "--format", format, "--capacity", capacity];
+        let args: Vec<&str> = args.into_iter().chain(more.split_whitespace()).collect();
+        let output = tmem(&args);
+        assert!(output.status.code() == Some(2) && output.stdout.is_empty(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = refused("text", "0.1", "");
+    assert!(text.contains(name) && text.contains("No such file"), "{text}");
+    for (format, content, at) in [
+        ("text", "", "empty at byte 0"),
+        ("u32le", "", "empty at byte 0"),
+        ("u32le", "12345", "at byte 4"),
+        ("text", "7\n8 x\n", "2:3"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        let text = refused(format, "0.1", "");
+        assert!(text.contains(name) && text.contains(at), "{content:?}: {text}");
+    }
+    std::fs::write(&path, "7\n8\n").unwrap();
+    for (capacity, more, name) in [
+        ("0", "", "--capacity"),
+        ("1.5", "", "--capacity"),
+        ("0.1", "", "--capacity"),
+        ("1", "--shards 3", "shards"),
+        ("1", "--policy mru", "--policy"),
+    ] {
+        let text = refused("text", capacity, more);
+        assert!(text.contains(name), "{capacity} {more:?}: {text}");
+    }
+}
+
+#[test]
 fn a_store_with_little_room_evicts_and_keeps_its_pages_right() {
     let args =
         ["--mode", "churn", "--pages", "40000", "--room", "0.1", "--seconds", "0.2", "--verify", "--json"];
@@ -95,6 +144,8 @@ fn impossible_parameters_are_refused_by_name() {
         (["--mode", "best"], "--mode"),
         (["--pages", "268435456"], "--pages"),
         (["--room", "0.5"], "--room"),
+        (["--clients", "0"], "--clients"),
+        (["--clients", "2"], "--clients"),
     ] {
         let text = refused(&args);
         assert!(text.contains(name), "{args:?}: {text}");

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tmem_bare::bench::{Counters, Parameters, Timed};
 use tmem_core::{ClientConfig, Store, StoreConfig};
 
+use super::core_put::core_put_ns;
 use super::{
     BareError, Durations, Machine, MachineConfig, Measured, Outcome, Payload, Plan, Setting, Until, run,
 };
@@ -48,6 +49,8 @@ pub struct BatchReport {
     pub put_ns_per_page: f64,
     /// Nanoseconds a page, of a batch of gets (median).
     pub get_ns_per_page: f64,
+    /// A page's put in a batch, by a put into the store alone and its part of a null call.
+    pub put_ratio: f64,
 }
 
 /// What was measured.
@@ -67,6 +70,10 @@ pub struct BenchReport {
     pub null_ns: f64,
     /// Nanoseconds of a put (median).
     pub put_ns: f64,
+    /// Nanoseconds of a put into the store alone, on this machine just before (median).
+    pub core_put_ns: f64,
+    /// A put over a hypercall, by a put into the store alone and a null call.
+    pub put_ratio: f64,
     /// Nanoseconds of a get that hits (median).
     pub get_ns: f64,
     /// Nanoseconds of a flush that finds its page (median).
@@ -120,11 +127,12 @@ pub fn bench(system: &System, setting: Setting, config: BenchConfig) -> Result<B
     });
     let machines = machines.collect::<Result<Vec<_>, _>>()?;
     let plan = Plan { until: Until::Measured(config.time), limit: config.time + GRACE };
+    let core_put = core_put_ns(&store, PAGES)?;
     let outcomes = run(&store, machines, &plan, |_, _| {})?;
-    Ok(report(setting, &config, &outcomes))
+    Ok(report(setting, &config, &outcomes, core_put))
 }
 
-fn report(setting: Setting, config: &BenchConfig, outcomes: &[Outcome]) -> BenchReport {
+fn report(setting: Setting, config: &BenchConfig, outcomes: &[Outcome], core_put: f64) -> BenchReport {
     let measured: Vec<&Measured> = outcomes.iter().flat_map(|outcome| &outcome.measured).collect();
     let nanoseconds: f64 = measured.iter().map(|m| m.nanoseconds).sum();
     let ticks: f64 = measured.iter().map(|m| m.ticks as f64).sum();
@@ -153,14 +161,17 @@ fn report(setting: Setting, config: &BenchConfig, outcomes: &[Outcome]) -> Bench
         answer => format!("a call was answered {answer}"),
     });
     let pages = f64::from(config.batch);
+    let (null, put, batch_put) = (ns(Timed::Null, 0.5), ns(Timed::Put, 0.5), ns(Timed::BatchPut, 0.5));
     BenchReport {
         transport: setting.transport_name(),
         privilege: setting.privilege_name(),
         guests: config.guests,
         vcpus: config.vcpus,
         seconds: round(nanoseconds / 1e9 / measured.len().max(1) as f64),
-        null_ns: ns(Timed::Null, 0.5),
-        put_ns: ns(Timed::Put, 0.5),
+        null_ns: null,
+        put_ns: put,
+        core_put_ns: round(core_put),
+        put_ratio: ratio(put, null + core_put),
         get_ns: ns(Timed::Get, 0.5),
         flush_ns: ns(Timed::Flush, 0.5),
         null_p99_ns: ns(Timed::Null, 0.99),
@@ -168,8 +179,9 @@ fn report(setting: Setting, config: &BenchConfig, outcomes: &[Outcome]) -> Bench
         get_p99_ns: ns(Timed::Get, 0.99),
         batch: (config.batch > 0).then(|| BatchReport {
             n: config.batch,
-            put_ns_per_page: round(ns(Timed::BatchPut, 0.5) / pages),
+            put_ns_per_page: round(batch_put / pages),
             get_ns_per_page: round(ns(Timed::BatchGet, 0.5) / pages),
+            put_ratio: ratio(batch_put / pages, null / pages + core_put),
         }),
         ops_per_s: round(ops_per_s),
         verified_pages: sum(|c| c.verified),
@@ -182,4 +194,9 @@ fn report(setting: Setting, config: &BenchConfig, outcomes: &[Outcome]) -> Bench
 fn round(value: f64) -> f64 {
     // Adding zero turns the negative zero of an empty sum into the usual one.
     (value * 10.0).round() / 10.0 + 0.0
+}
+
+/// To a hundredth.
+fn ratio(part: f64, of: f64) -> f64 {
+    (part / of * 100.0).round() / 100.0
 }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 use tmem_core::StoreError;
 
-use super::Payload;
+use super::{CorePutError, Payload};
 use crate::arch::layout::RamSizeError;
 use crate::kvm::{KvmError, SystemError};
 use crate::memory::{GpaError, MemoryError};
@@ -38,6 +38,9 @@ pub enum BareError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store, measured without a guest.
+    #[error("cannot measure the store without a guest: {0}")]
+    CorePut(#[from] CorePutError),
     /// The payload inside this program is damaged.
     #[error(
         "the payload {payload} in this program is no loadable ELF image: {source}; build the program again"

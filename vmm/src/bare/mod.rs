@@ -5,6 +5,7 @@
 
 mod bench;
 mod control;
+mod core_put;
 mod error;
 mod histogram;
 mod machine;
@@ -16,6 +17,7 @@ mod suite;
 
 pub use bench::{BatchReport, BenchConfig, BenchReport, bench};
 pub use control::CaseResult;
+pub use core_put::CorePutError;
 pub use error::BareError;
 pub use histogram::Durations;
 pub(crate) use machine::start_state;

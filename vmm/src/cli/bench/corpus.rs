@@ -14,7 +14,7 @@ pub(super) struct Corpus(Vec<Page>);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CorpusError {
     /// It cannot be read.
-    #[error("cannot read the corpus {file}: {source}")]
+    #[error("cannot read the corpus {file}: {source}; give the path of a readable file with --corpus")]
     Read {
         /// Which file.
         file: PathBuf,
@@ -22,7 +22,7 @@ pub(super) enum CorpusError {
         source: std::io::Error,
     },
     /// It has no page.
-    #[error("the corpus {0} is empty: it has to hold at least one page of 4096 bytes")]
+    #[error("the corpus {0} is empty at byte 0: it has to hold at least one page of 4096 bytes")]
     Empty(PathBuf),
     /// It ends in the middle of a page.
     #[error(
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_bad_corpus_is_named_with_the_position() {
-        assert!(corpus(&[]).unwrap_err().contains("is empty"));
+        assert!(corpus(&[]).unwrap_err().contains("is empty at byte 0"));
         assert!(corpus(&[0; PAGE_SIZE + 5]).unwrap_err().contains("5 bytes after byte 4096"));
         let missing = Corpus::read(Path::new("/nonexistent/corpus")).unwrap_err().to_string();
         assert!(missing.contains("/nonexistent/corpus"));

@@ -87,6 +87,7 @@ fn table(report: &BenchReport) -> String {
     let mut rows = vec![
         ("null call", report.null_ns, Some(report.null_p99_ns)),
         ("put", report.put_ns, Some(report.put_p99_ns)),
+        ("put without a guest", report.core_put_ns, None),
         ("get", report.get_ns, Some(report.get_p99_ns)),
         ("flush", report.flush_ns, None),
     ];
@@ -110,6 +111,13 @@ fn table(report: &BenchReport) -> String {
         report.transport,
         report.privilege,
     );
+    text += &format!("a put is {} of a null call and the store's put\n", report.put_ratio);
+    if let Some(batch) = &report.batch {
+        text += &format!(
+            "a put in a batch of {} is {} of the store's put and its part of a null call\n",
+            batch.n, batch.put_ratio
+        );
+    }
     if let Some(error) = &report.first_error {
         text += &format!("first error: {error}\n");
     }

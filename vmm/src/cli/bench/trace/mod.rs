@@ -24,8 +24,9 @@ use replay::{Replay, Report};
 /// the store's count is compared with the bench's. The store has one index shard unless --shards says otherwise, since
 /// each shard has a policy of its own.
 ///
-/// Prints requests = front_hits + hits + misses, and miss_ratio = misses / (hits + misses). Exit status: 0 replayed,
-/// 2 not.
+/// Prints requests = front_hits + hits + misses, and miss_ratio = misses / (hits + misses). Exit status: 0 replayed, 1
+/// the store gave a wrong answer, 2 not replayed (what is wrong with the command line or the trace is said on standard
+/// error).
 #[derive(Args, Debug)]
 pub(in super::super) struct TraceArgs {
     /// The trace.
@@ -88,7 +89,10 @@ pub(super) fn run(args: &TraceArgs) -> ExitCode {
         }
         Err(error) => {
             eprintln!("tmem bench trace: {error}");
-            ExitCode::from(2)
+            match error {
+                TraceError::Wrong { .. } | TraceError::Count { .. } => ExitCode::FAILURE,
+                _ => ExitCode::from(2),
+            }
         }
     }
 }
