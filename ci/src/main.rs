@@ -4,6 +4,7 @@ mod build;
 mod command;
 mod demo;
 mod doctor;
+mod effects;
 mod images;
 mod lab;
 mod paths;
@@ -49,6 +50,7 @@ enum Task {
     Demo(demo::Args),
     Test(test::Args),
     Torture(torture::Args),
+    Effects(effects::Args),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => status(demo::main(args)),
         Task::Test(args) => status(test::main(args)),
         Task::Torture(args) => status(torture::main(args)),
+        Task::Effects(args) => status(effects::main(args)),
     };
     // A status that does not fit is a failure all the same.
     ExitCode::from(u8::try_from(status).unwrap_or(1))
