@@ -60,8 +60,10 @@ pub(super) struct Experiment {
     pub(super) guests: usize,
     /// Memory of each in MiB.
     memory_mib: u32,
-    /// How often each compiles everything.
+    /// How often each compiles its files.
     rounds: u32,
+    /// How many files.
+    files: u32,
     /// How many compilers each runs at a time.
     jobs: u32,
     /// Size of the store in MiB.
@@ -74,20 +76,22 @@ pub(super) struct Experiment {
 pub(super) static EXPERIMENTS: &[Experiment] = &[
     Experiment {
         name: "compile",
-        what: "eight guests of 56 MB compile in a loop: the compiler and its headers do not stay in memory",
+        what: "eight guests of 48 MB compile in a loop: the compiler and its headers do not stay in memory",
         guests: 8,
-        memory_mib: 56,
-        rounds: 2,
+        memory_mib: 48,
+        rounds: 3,
+        files: 2,
         jobs: 1,
         store_mib: 512,
         demand: Demand::FewerReads(52.0),
     },
     Experiment {
         name: "swap",
-        what: "two guests of 56 MB with four compilers at a time, which do not fit: they swap",
+        what: "two guests of 48 MB with four compilers at a time, which do not fit: they swap",
         guests: 2,
-        memory_mib: 56,
-        rounds: 2,
+        memory_mib: 48,
+        rounds: 3,
+        files: 9,
         jobs: 4,
         store_mib: 512,
         demand: Demand::LessIo(76.0),
@@ -98,6 +102,7 @@ pub(super) static EXPERIMENTS: &[Experiment] = &[
         guests: 1,
         memory_mib: 384,
         rounds: 3,
+        files: 9,
         jobs: 1,
         store_mib: 512,
         demand: Demand::NoCost(1.0),
@@ -116,11 +121,11 @@ impl Experiment {
             text.push_str(&format!(
                 "\n[[guest]]\nname = \"g{number}\"\nkernel = \"/images/small/vmlinux\"\ninitrd = \"/lab/initramfs\"\n\
                  memory = \"{}M\"\ndisks = [\"/tmp/swap{number}.img\", \"/tmp/data{number}.img\", \
-                 \"/lab/programs.img,ro\"]\ntmem = {{ enabled = {enabled} }}\n\
+                 \"/lab/programs.img,ro\"]\ntransport = \"xen\"\ntmem = {{ enabled = {enabled} }}\n\
                  cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr \
                  guest.modules=virtio_mmio,virtio_blk{driver} guest.swap=/dev/vda guest.data=/dev/vdb \
-                 guest.root=/dev/vdc guest.run=sh,/opt/compile.sh,{},{}\"\n",
-                self.memory_mib, self.rounds, self.jobs
+                 guest.root=/dev/vdc guest.run=sh,/opt/compile.sh,{},{},{}\"\n",
+                self.memory_mib, self.rounds, self.jobs, self.files
             ));
         }
         text

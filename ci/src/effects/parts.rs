@@ -10,8 +10,8 @@ use super::EffectsError;
 use crate::command;
 use crate::lab::Added;
 
-/// The C program that is compiled: the device tree compiler in the kernel's source.
-const SOURCE: &str = "scripts/dtc";
+/// What is compiled: the device tree library in the kernel's source.
+const SOURCE: &str = "scripts/dtc/libfdt";
 
 /// Files of this machine.
 #[derive(Debug)]
@@ -57,15 +57,12 @@ fn programs(images: &Images) -> Result<PathBuf, EffectsError> {
 /// The headers of this machine that the source includes.
 fn headers(source: &Path) -> Result<BTreeSet<String>, EffectsError> {
     let mut files = Vec::new();
-    for folder in [source.to_path_buf(), source.join("libfdt")] {
-        for entry in std::fs::read_dir(&folder).map_err(super::file(&folder))? {
-            let path = entry.map_err(super::file(&folder))?.path();
-            files.extend(path.extension().is_some_and(|it| it == "c").then_some(path));
-        }
+    for entry in std::fs::read_dir(source).map_err(super::file(source))? {
+        let path = entry.map_err(super::file(source))?.path();
+        files.extend(path.extension().is_some_and(|it| it == "c").then_some(path));
     }
     let mut command = Command::new("gcc");
-    // -MG: what the kernel's build would generate is not there, and what needs it is not compiled.
-    command.current_dir(source).args(["-M", "-MG", "-O1", "-I.", "-Ilibfdt"]).args(files);
+    command.current_dir(source).args(["-M", "-I."]).args(files);
     let rules = gcc(&mut command)?;
     Ok(rules.split_whitespace().filter(|word| word.starts_with("/usr/")).map(str::to_owned).collect())
 }
