@@ -91,7 +91,7 @@ mod avx2 {
     /// Bytes in a vector: half a row.
     const VECTOR: usize = ROW / 2;
     /// Bytes that a copy asks for ahead of what it copies. Pages are met in no order, so the processor's own prefetcher
-    /// begins anew with each and finds its pace too late: asking takes 10 to 20 % off a copy.
+    /// begins anew with each and finds its pace late.
     const AHEAD: usize = 1024;
 
     #[target_feature(enable = "avx2")]
