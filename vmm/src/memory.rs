@@ -3,11 +3,15 @@
 //! A guest names memory by number, and the guest is hostile. [`GuestRam::page`] is the one place where such a number
 //! is checked; what it returns is a [`GuestPage`] that is aligned and wholly inside RAM, so that copies need no check.
 
+mod discard;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, VolatileSlice};
+
+pub use discard::DiscardError;
 
 use crate::arch::layout::{self, RamLayout};
 

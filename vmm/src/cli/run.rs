@@ -33,7 +33,7 @@ const STATUS_NOTHING_RUN: u8 = 1;
 pub(super) struct RunArgs {
     /// TOML file that describes the guests (see the end of --help)
     #[arg(value_name = "FILE.toml", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "cmdline",
-        "memory", "vcpus", "disk", "name", "transport", "tmem_cap", "no_tmem", "pools", "console", "store", "codec"])]
+        "memory", "vcpus", "disk", "balloon", "name", "transport", "tmem_cap", "no_tmem", "pools", "console", "store", "codec"])]
     file: Option<PathBuf>,
     /// Kernel: a bzImage (/boot/vmlinuz-*) or an ELF vmlinux
     #[arg(long, value_name = "FILE", help_heading = "One guest")]
@@ -53,6 +53,10 @@ pub(super) struct RunArgs {
     /// Disk (vda, vdb, ... in order): a raw image or block device, `,ro` for read-only
     #[arg(long, value_name = "FILE[,ro]", value_parser = parse_disk, help_heading = "One guest")]
     disk: Vec<DiskSpec>,
+    /// Balloon through which the guest gives memory back that it does not use; with SIZE it is asked to give up that much
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "0",
+        help_heading = "One guest")]
+    balloon: Option<Size>,
     /// Name in reports
     #[arg(long, default_value = DEFAULT_NAME, help_heading = "One guest")]
     name: String,
@@ -111,6 +115,7 @@ A file, with all its keys (only name and kernel are required):
   memory = "64M"
   vcpus = 2
   disks = ["swap.img", "root.img,ro"]
+  balloon = true                # it gives back what it does not use; "16M" asks for that much more
   start-delay = 1.5             # seconds
   console = "alpha.log"         # else lines on the terminal
   transport = "auto"            # or "xen", "port"
@@ -187,6 +192,10 @@ fn from_flags(args: &RunArgs, kernel: &Path) -> Result<RunConfig, ConfigError> {
     for (key, file) in std::iter::once(("--kernel", kernel)).chain(initrd).chain(disks) {
         std::fs::metadata(file).map_err(|error| flag(key, format!("{}: {error}", file.display())))?;
     }
+    let memory = RamLayout::new(args.memory.0).map_err(|e| flag("--memory", e))?;
+    if let Some(target) = args.balloon {
+        config::check_balloon(target.0, &memory).map_err(|why| flag("--balloon", why))?;
+    }
     let tmem = TmemConfig { cap: args.tmem_cap, pools: args.pools.clone(), ..TmemConfig::default() };
     let guest = GuestConfig {
         spec: GuestSpec {
@@ -196,9 +205,10 @@ fn from_flags(args: &RunArgs, kernel: &Path) -> Result<RunConfig, ConfigError> {
                 initrd: args.initrd.clone(),
                 cmdline: args.cmdline.clone(),
             },
-            memory: RamLayout::new(args.memory.0).map_err(|e| flag("--memory", e))?,
+            memory,
             vcpus: args.vcpus,
             disks: args.disk.clone(),
+            balloon: args.balloon.map(|size| size.0),
         },
         start_delay: Duration::ZERO,
         console: args.console.clone(),

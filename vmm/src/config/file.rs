@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use tmem_core::{MAX_WEIGHT, UnknownEviction};
 
-use super::options::{CodecChoice, PoolKind, TransportChoice, parse_disk, parse_uuid};
+use super::options::{CodecChoice, PoolKind, TransportChoice, check_balloon, parse_disk, parse_uuid};
 use super::{
     ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_WEIGHT, GuestConfig, RunConfig, Size,
     StoreSettings, TmemConfig, check,
@@ -50,11 +50,29 @@ struct RawGuest {
     memory: Option<Spanned<Size>>,
     vcpus: Option<Spanned<u32>>,
     disks: Option<Spanned<Vec<Spanned<String>>>>,
+    balloon: Option<Spanned<RawBalloon>>,
     start_delay: Option<Spanned<f64>>,
     console: Option<PathBuf>,
     #[serde(default)]
     transport: TransportChoice,
     tmem: Option<RawTmem>,
+}
+
+/// `true`, `false`, or how much shall be in it.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged, expecting = "neither true, false, nor a size such as \"16M\"")]
+enum RawBalloon {
+    Wanted(bool),
+    Target(Size),
+}
+
+impl RawBalloon {
+    fn bytes(self) -> Option<u64> {
+        match self {
+            Self::Wanted(wanted) => wanted.then_some(0),
+            Self::Target(size) => Some(size.0),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -175,6 +193,10 @@ impl Reader<'_> {
                 memory: layout,
                 vcpus,
                 disks: disks.iter().map(|disk| self.disk(disk)).collect::<Result<_, _>>()?,
+                balloon: match raw.balloon {
+                    Some(balloon) => self.balloon(&balloon, &layout)?,
+                    None => None,
+                },
             },
             start_delay,
             console: raw.console.map(|console| self.resolve(&console)),
@@ -204,6 +226,12 @@ impl Reader<'_> {
             parse_disk(text.get_ref()).map_err(|why| self.error(Some(text.span()), Some("disks"), why))?;
         let path = self.file("disks", &Spanned::new(text.span(), disk.path))?;
         Ok(DiskSpec { path, read_only: disk.read_only })
+    }
+
+    fn balloon(&self, raw: &Spanned<RawBalloon>, memory: &RamLayout) -> Result<Option<u64>, ConfigError> {
+        let Some(target) = raw.get_ref().bytes() else { return Ok(None) };
+        check_balloon(target, memory).map_err(|why| self.error(Some(raw.span()), Some("balloon"), why))?;
+        Ok(Some(target))
     }
 
     fn tmem(&self, raw: RawTmem) -> Result<Option<TmemConfig>, ConfigError> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use check::check;
 pub use error::ConfigError;
 pub use file::load;
-pub use options::{CodecChoice, PoolKind, TransportChoice, parse_disk, parse_uuid};
+pub use options::{CodecChoice, PoolKind, TransportChoice, check_balloon, parse_disk, parse_uuid};
 pub use size::Size;
 
 use tmem_core::Eviction;

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::Deserialize;
 
+use super::Size;
+use crate::arch::layout::{MIN_RAM, RamLayout};
 use crate::guest::DiskSpec;
+use crate::memory::PAGE_SIZE;
 
 /// How a guest's hypercalls shall travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -71,6 +74,24 @@ pub fn parse_disk(text: &str) -> Result<DiskSpec, String> {
         return Err("a disk needs a file: FILE or FILE,ro".into());
     }
     Ok(DiskSpec { path: PathBuf::from(path), read_only })
+}
+
+/// Looks whether a guest of `memory` can be asked to put `target` bytes into its balloon.
+///
+/// # Errors
+/// When they are no whole pages, or leave less than the least memory a guest may have.
+pub fn check_balloon(target: u64, memory: &RamLayout) -> Result<(), String> {
+    if !target.is_multiple_of(PAGE_SIZE as u64) {
+        return Err("a balloon holds whole pages of 4 KiB: give its size in MiB, such as 16M".into());
+    }
+    let most = memory.size() - MIN_RAM;
+    if target > most {
+        let (least, most) = (Size(MIN_RAM), Size(most));
+        return Err(format!(
+            "a guest keeps at least {least} for itself: here its balloon holds at most {most}"
+        ));
+    }
+    Ok(())
 }
 
 /// Reads a 128-bit uuid: 32 hexadecimal digits, with or without dashes. The first half is the ABI's first word.

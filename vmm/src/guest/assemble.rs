@@ -16,11 +16,13 @@ use crate::devices::bus::Bus;
 use crate::devices::console::Console;
 use crate::devices::power::{KeyboardController, PowerRegisters};
 use crate::devices::serial::SerialPort;
+use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::balloon::{Balloon, BalloonCounters};
 use crate::devices::virtio::block::{Block, DiskCounters, DiskError};
 use crate::devices::virtio::mmio::{MmioTransport, NOTIFY_OFFSET};
 use crate::kvm::{IrqLines, Kicker, KvmError, System, SystemError, Transport, Vcpu, Vm, VmConfig};
 use crate::loader::{LoadError, load_linux};
-use crate::memory::GuestRam;
+use crate::memory::{GuestRam, PAGE_SIZE};
 
 /// Why a guest could not be started.
 #[derive(Debug, Error)]
@@ -54,9 +56,9 @@ pub enum GuestError {
         /// How many this machine and this program can do.
         most: u32,
     },
-    /// An impossible number of disks.
-    #[error("{asked} disks: a guest may have at most {most}", most = layout::MAX_VIRTIO_DEVICES)]
-    Disks {
+    /// An impossible number of devices.
+    #[error("{asked} disks and balloons: a guest may have at most {most}", most = layout::MAX_VIRTIO_DEVICES)]
+    Devices {
         /// How many were asked for.
         asked: usize,
     },
@@ -74,6 +76,15 @@ pub(super) struct Disk {
     pub(super) counters: Arc<DiskCounters>,
 }
 
+/// The balloon as the guest's owner sees it.
+pub(super) struct Ballooned {
+    pub(super) transport: Arc<MmioTransport>,
+    pub(super) counters: Arc<BalloonCounters>,
+    /// Bytes asked for.
+    pub(super) target: u64,
+    pub(super) ram: GuestRam,
+}
+
 /// A guest ready to run.
 pub(super) struct Machine {
     pub(super) vcpus: Vec<(Vcpu, Kicker)>,
@@ -81,6 +92,7 @@ pub(super) struct Machine {
     pub(super) mmio: Bus,
     pub(super) serial: Arc<SerialPort<Console>>,
     pub(super) disks: Vec<Disk>,
+    pub(super) balloon: Option<Ballooned>,
 }
 
 /// Assembles the machine that `spec` describes over `ram`; power events go to `events`.
@@ -97,10 +109,11 @@ pub(super) fn assemble(
     if spec.vcpus == 0 || spec.vcpus > most {
         return Err(GuestError::Vcpus { asked: spec.vcpus, most });
     }
-    if spec.disks.len() > layout::MAX_VIRTIO_DEVICES {
-        return Err(GuestError::Disks { asked: spec.disks.len() });
+    let devices = spec.disks.len() + usize::from(spec.balloon.is_some());
+    if devices > layout::MAX_VIRTIO_DEVICES {
+        return Err(GuestError::Devices { asked: devices });
     }
-    let acpi = AcpiConfig { vcpus: spec.vcpus, virtio_devices: spec.disks.len() };
+    let acpi = AcpiConfig { vcpus: spec.vcpus, virtio_devices: devices };
     let entry = load_linux(ram, &spec.memory, &spec.image, &acpi)?;
     let config = VmConfig { irqchip: true, transport: tmem.map(|t| t.transport) };
     let vm = Vm::new(system, ram.clone(), config)?;
@@ -120,13 +133,19 @@ pub(super) fn assemble(
     let mut disks = Vec::new();
     for (index, disk) in spec.disks.iter().enumerate() {
         let block = Block::open(&disk.path, disk.read_only)?;
-        disks.push(attach(&irqs, &mut mmio, ram, index, block)?);
+        let counters = block.counters();
+        disks.push(Disk { transport: attach(&irqs, &mut mmio, ram, index, Box::new(block))?, counters });
     }
+    // Behind the disks, whose names the guest gives by order.
+    let balloon = match spec.balloon {
+        Some(target) => Some(inflate(&irqs, &mut mmio, ram, spec.disks.len(), target)?),
+        None => None,
+    };
     let vcpus = create_vcpus(system, &vm, spec.vcpus, tmem)?;
     if let Some((boot, _)) = vcpus.first() {
         boot.start_linux_at(entry)?;
     }
-    Ok(Machine { vcpus, ports, mmio, serial, disks })
+    Ok(Machine { vcpus, ports, mmio, serial, disks, balloon })
 }
 
 fn event() -> Result<EventFd, GuestError> {
@@ -142,18 +161,35 @@ fn attach(
     mmio: &mut Bus,
     ram: &GuestRam,
     index: usize,
-    block: Block,
-) -> Result<Disk, GuestError> {
-    let counters = block.counters();
+    device: Box<dyn VirtioDevice>,
+) -> Result<Arc<MmioTransport>, GuestError> {
     let irq = event()?;
     irqs.connect(&irq, layout::virtio_gsi(index))?;
-    let transport = MmioTransport::new(Box::new(block), ram.clone(), irq)
-        .map_err(GuestError::host("an event descriptor"))?;
+    let queues = 0..device.queues();
+    let transport =
+        MmioTransport::new(device, ram.clone(), irq).map_err(GuestError::host("an event descriptor"))?;
     let addr = layout::virtio_mmio_addr(index);
-    irqs.doorbell(transport.doorbell(), addr + NOTIFY_OFFSET, 0)?;
+    for queue in queues {
+        irqs.doorbell(transport.doorbell(), addr + NOTIFY_OFFSET, queue as u32)?;
+    }
     let transport = Arc::new(transport);
     mmio.insert(addr..addr + layout::VIRTIO_MMIO_SIZE, transport.clone());
-    Ok(Disk { transport, counters })
+    Ok(transport)
+}
+
+fn inflate(
+    irqs: &IrqLines,
+    mmio: &mut Bus,
+    ram: &GuestRam,
+    index: usize,
+    target: u64,
+) -> Result<Ballooned, GuestError> {
+    // 16 TiB of pages, more than any guest's RAM, fit in 32 bits.
+    let pages = u32::try_from(target / PAGE_SIZE as u64).unwrap_or(u32::MAX);
+    let balloon = Balloon::new(ram.clone(), pages);
+    let counters = balloon.counters();
+    let transport = attach(irqs, mmio, ram, index, Box::new(balloon))?;
+    Ok(Ballooned { transport, counters, target, ram: ram.clone() })
 }
 
 fn create_vcpus(

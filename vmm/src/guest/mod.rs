@@ -8,7 +8,7 @@ mod state;
 mod vcpu_thread;
 
 pub use assemble::GuestError;
-pub use outcome::{DiskReport, End, ExitCounts, GuestReport};
+pub use outcome::{BalloonReport, DiskReport, End, ExitCounts, GuestReport};
 pub use run::{Guest, Snapshot};
 pub use spec::{DiskSpec, GuestSpec, TmemService};
 pub use state::describe;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::devices::virtio::balloon::BalloonCounters;
 use crate::devices::virtio::block::DiskCounters;
 use crate::kvm::Exit;
 
@@ -109,6 +110,46 @@ impl DiskReport {
     }
 }
 
+/// What a guest gave back of its memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BalloonReport {
+    /// Pages that the host asked for.
+    pub target_pages: u64,
+    /// Pages in the balloon at its end, as the guest says.
+    pub actual_pages: u64,
+    /// Pages put into the balloon.
+    pub inflated_pages: u64,
+    /// Pages taken out of it.
+    pub deflated_pages: u64,
+    /// Free pages reported. A page counts each time.
+    pub reported_pages: u64,
+    /// Bytes given back to the host by inflating and reporting.
+    pub given_back_bytes: u64,
+    /// Pages and ranges that were not this guest's RAM, and requests that were too long.
+    pub ignored: u64,
+    /// Ranges that the host did not take back.
+    pub failed: u64,
+    /// Bytes of the guest's RAM in the host's memory at its end; nothing if the host does not tell.
+    pub resident_bytes: Option<u64>,
+}
+
+impl BalloonReport {
+    pub(super) fn new(target: u64, counters: &BalloonCounters, resident_bytes: Option<u64>) -> Self {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            target_pages: target / crate::memory::PAGE_SIZE as u64,
+            actual_pages: counters.actual().into(),
+            inflated_pages: get(&counters.inflated),
+            deflated_pages: get(&counters.deflated),
+            reported_pages: get(&counters.reported),
+            given_back_bytes: get(&counters.given_back),
+            ignored: get(&counters.ignored),
+            failed: get(&counters.failed),
+            resident_bytes,
+        }
+    }
+}
+
 /// A guest's life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestReport {
@@ -122,6 +163,8 @@ pub struct GuestReport {
     pub exits: ExitCounts,
     /// Its disks, in order.
     pub disks: Vec<DiskReport>,
+    /// Its balloon, if it has one.
+    pub balloon: Option<BalloonReport>,
     /// Its last console output.
     pub console_tail: String,
 }

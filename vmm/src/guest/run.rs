@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::assemble::{Disk, GuestError, Machine, assemble};
-use super::outcome::{DiskReport, End, ExitCounts, GuestReport};
+use super::assemble::{Ballooned, Disk, GuestError, Machine, assemble};
+use super::outcome::{BalloonReport, DiskReport, End, ExitCounts, GuestReport};
 use super::spec::{GuestSpec, TmemService};
 use super::vcpu_thread::{self, Shared};
 use crate::devices::console::Console;
@@ -159,7 +159,7 @@ impl Supervisor {
         received: &Receiver<Event>,
         console: &Console,
     ) -> GuestReport {
-        let Machine { vcpus, disks, .. } = machine;
+        let Machine { vcpus, disks, balloon, .. } = machine;
         let started = Instant::now();
         for (vcpu, kicker) in vcpus {
             let (shared, events) = (self.shared.clone(), self.events.clone());
@@ -187,6 +187,7 @@ impl Supervisor {
             elapsed,
             exits,
             disks: spec.disks.iter().zip(&disks).map(|(spec, disk)| close(spec, disk)).collect(),
+            balloon: balloon.as_ref().map(let_go),
             console_tail: console.tail(),
         }
     }
@@ -249,4 +250,9 @@ impl Supervisor {
 fn close(spec: &super::DiskSpec, disk: &Disk) -> DiskReport {
     disk.transport.shut_down();
     DiskReport::new(spec.path.display().to_string(), spec.read_only, &disk.counters)
+}
+
+fn let_go(balloon: &Ballooned) -> BalloonReport {
+    balloon.transport.shut_down();
+    BalloonReport::new(balloon.target, &balloon.counters, balloon.ram.resident_bytes())
 }

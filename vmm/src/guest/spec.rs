@@ -31,6 +31,8 @@ pub struct GuestSpec {
     pub vcpus: u32,
     /// virtio-blk disks: vda, vdb and so on.
     pub disks: Vec<DiskSpec>,
+    /// Bytes that the guest is asked to put into its balloon, 0 for one that only reports free pages; `None` for no balloon.
+    pub balloon: Option<u64>,
 }
 
 /// Tmem as one guest is offered it.

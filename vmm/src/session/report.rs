@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::guest::{DiskReport, End, ExitCounts};
+use crate::guest::{BalloonReport, DiskReport, End, ExitCounts};
 
 /// How a guest ended, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -79,6 +79,8 @@ pub struct Entry {
     pub exits: ExitCounts,
     /// Disks in order.
     pub disks: Vec<DiskReport>,
+    /// Nothing for a guest without a balloon.
+    pub balloon: Option<BalloonReport>,
     /// Nothing for a guest without tmem.
     pub tmem: Option<TmemReport>,
 }
@@ -127,6 +129,9 @@ impl fmt::Display for Entry {
                 disk.sectors_read, disk.sectors_written
             )?;
         }
+        if let Some(balloon) = &self.balloon {
+            write!(f, ", {} MiB given back", balloon.given_back_bytes >> 20)?;
+        }
         match &self.reason {
             Some(reason) => write!(f, ": {reason}"),
             None => Ok(()),
@@ -149,6 +154,7 @@ mod tests {
             transport: Some("xen"),
             exits: ExitCounts::default(),
             disks: vec![],
+            balloon: None,
             tmem: None,
         }
     }

@@ -327,6 +327,7 @@ impl Slot {
             transport: None,
             exits: ExitCounts::default(),
             disks: Vec::new(),
+            balloon: None,
             tmem: None,
         };
         match self.state {
@@ -339,6 +340,7 @@ impl Slot {
                 entry.elapsed_seconds = report.elapsed.as_secs_f64();
                 entry.exits = report.exits;
                 entry.disks = report.disks;
+                entry.balloon = report.balloon;
                 entry.transport = transport.map(|transport| match transport {
                     Transport::Xen => "xen",
                     Transport::Port(_) => "port",

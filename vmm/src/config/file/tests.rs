@@ -56,6 +56,7 @@ cmdline = "quiet"
 memory = "64M"
 vcpus = 2
 disks = ["disk.img,ro"]
+balloon = "16M"
 start-delay = 1.5
 console = "a.log"
 transport = "port"
@@ -83,6 +84,7 @@ tmem = { enabled = false }
         (64 << 20, 2, Duration::from_millis(1500))
     );
     assert!(a.spec.disks[0].read_only);
+    assert_eq!((a.spec.balloon, b.spec.balloon), (Some(16 << 20), None));
     assert_eq!(a.transport, TransportChoice::Port);
     let tmem = a.tmem.as_ref().unwrap();
     assert_eq!(
@@ -156,6 +158,20 @@ fn vcpus_and_delays_when_impossible_are_named() {
     ] {
         let text = refused(&format!("{MINIMAL}{line}\n"));
         assert!(text.starts_with(&format!("guests.toml:4: {key}: ")), "{text}");
+    }
+}
+
+#[test]
+fn balloon_when_wanted_is_there_and_when_impossible_is_named() {
+    let balloon = |value: &str| {
+        read(&format!("{MINIMAL}balloon = {value}\n")).map(|config| config.guests[0].spec.balloon)
+    };
+    assert_eq!((balloon("true").unwrap(), balloon("false").unwrap()), (Some(0), None));
+    for (value, why) in
+        [("\"241M\"", "at most 240M"), ("1", "whole pages"), ("\"a\"", "neither true, false, nor a size")]
+    {
+        let text = refused(&format!("{MINIMAL}balloon = {value}\n"));
+        assert!(text.starts_with("guests.toml:4: balloon: ") && text.contains(why), "{text}");
     }
 }
 

@@ -10,9 +10,11 @@ use thiserror::Error;
 use virtio_bindings::virtio_blk::*;
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 use virtio_queue::desc::split::Descriptor;
-use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
+use virtio_queue::{DescriptorChain, Queue};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, ReadVolatile, WriteVolatile};
 
+use super::config_space::ConfigSpace;
+use super::drain::drain;
 use super::{BrokenRing, VirtioDevice};
 
 /// Bytes of a sector: virtio-blk's only unit.
@@ -71,7 +73,7 @@ pub struct Block {
     sectors: u64,
     read_only: bool,
     id: [u8; ID_LEN],
-    config: [u8; 16],
+    config: Arc<ConfigSpace>,
     counters: Arc<DiskCounters>,
 }
 
@@ -101,6 +103,7 @@ impl Block {
         let limits = SEGMENT_BYTES_MAX.to_le_bytes().into_iter().chain(SEGMENTS_MAX.to_le_bytes());
         let fields = sectors.to_le_bytes().into_iter().chain(limits);
         config.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+        let config = Arc::new(ConfigSpace::read_only(&config));
         Ok(Self { file, sectors, read_only, id, config, counters: Arc::default() })
     }
 
@@ -220,34 +223,18 @@ impl VirtioDevice for Block {
         1 << VIRTIO_BLK_F_FLUSH | 1 << VIRTIO_BLK_F_SIZE_MAX | 1 << VIRTIO_BLK_F_SEG_MAX | read_only
     }
 
-    fn config(&self) -> &[u8] {
-        &self.config
+    fn config(&self) -> Arc<ConfigSpace> {
+        self.config.clone()
     }
 
     fn serve(
         &mut self,
         memory: &GuestMemoryMmap<()>,
-        queue: &mut Queue,
+        queues: &mut [Queue],
         stop: &AtomicBool,
     ) -> Result<bool, BrokenRing> {
-        let mut served = false;
-        loop {
-            queue.disable_notification(memory).map_err(|_| BrokenRing)?;
-            // A ring whose index runs ahead of its size has no chains.
-            while let Some(chain) = queue.iter(memory).map_err(|_| BrokenRing)?.next() {
-                let head = chain.head_index();
-                let filled = self.request(memory, chain);
-                queue.add_used(memory, head, filled).map_err(|_| BrokenRing)?;
-                served = true;
-                if stop.load(Ordering::Acquire) {
-                    return Ok(false);
-                }
-            }
-            if !queue.enable_notification(memory).map_err(|_| BrokenRing)? {
-                break;
-            }
-        }
-        Ok(served && queue.needs_notification(memory).unwrap_or(true))
+        let [queue, ..] = queues else { return Ok(false) };
+        drain(memory, queue, stop, |chain| self.request(memory, chain))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The memory-mapped transport, version 2 (virtio 1.2, section 4.2.2), for devices with one queue.
+//! The memory-mapped transport, version 2 (virtio 1.2, section 4.2.2), for devices with one queue or several.
 
 use std::io;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use virtio_queue::{Queue, QueueT};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::VirtioDevice;
+use super::config_space::ConfigSpace;
 use super::worker::{Signals, Worker};
 use crate::devices::bus::BusDevice;
 use crate::memory::GuestRam;
@@ -38,7 +39,7 @@ enum Place {
 
 struct Registers {
     place: Place,
-    queue: Queue,
+    queues: Vec<Queue>,
     status: u32,
     device_features_select: u32,
     driver_features_select: u32,
@@ -50,7 +51,7 @@ struct Registers {
 pub struct MmioTransport {
     id: u32,
     features: u64,
-    config: Vec<u8>,
+    config: Arc<ConfigSpace>,
     ram: GuestRam,
     signals: Arc<Signals>,
     registers: Mutex<Registers>,
@@ -62,11 +63,11 @@ impl MmioTransport {
     /// # Errors
     /// When the host has no event descriptor left.
     pub fn new(device: Box<dyn VirtioDevice>, ram: GuestRam, irq: EventFd) -> io::Result<Self> {
-        let queue = Queue::new(QUEUE_MAX).expect("the largest size is a power of two");
+        let queues = (0..device.queues()).map(|_| fresh_queue()).collect();
         Ok(Self {
             id: device.id(),
             features: device.features() | 1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_EVENT_IDX,
-            config: device.config().to_vec(),
+            config: device.config(),
             ram,
             signals: Arc::new(Signals {
                 doorbell: EventFd::new(libc::EFD_CLOEXEC)?,
@@ -76,7 +77,7 @@ impl MmioTransport {
             }),
             registers: Mutex::new(Registers {
                 place: Place::Here(device),
-                queue,
+                queues,
                 status: 0,
                 device_features_select: 0,
                 driver_features_select: 0,
@@ -108,8 +109,8 @@ impl MmioTransport {
                 1 => (self.features >> 32) as u32,
                 _ => 0,
             },
-            VIRTIO_MMIO_QUEUE_NUM_MAX if registers.queue_select == 0 => u32::from(QUEUE_MAX),
-            VIRTIO_MMIO_QUEUE_READY if registers.queue_select == 0 => u32::from(registers.queue.ready()),
+            VIRTIO_MMIO_QUEUE_NUM_MAX => registers.selected().map_or(0, |_| u32::from(QUEUE_MAX)),
+            VIRTIO_MMIO_QUEUE_READY => registers.selected().map_or(0, |queue| u32::from(queue.ready())),
             VIRTIO_MMIO_INTERRUPT_STATUS => self.signals.status.load(Ordering::SeqCst),
             VIRTIO_MMIO_STATUS if self.signals.broken.load(Ordering::Acquire) => {
                 registers.status | VIRTIO_CONFIG_S_NEEDS_RESET
@@ -126,7 +127,8 @@ impl MmioTransport {
             VIRTIO_MMIO_DRIVER_FEATURES_SEL => registers.driver_features_select = value,
             VIRTIO_MMIO_DRIVER_FEATURES => registers.set_driver_features(value),
             VIRTIO_MMIO_QUEUE_SEL => registers.queue_select = value,
-            VIRTIO_MMIO_QUEUE_NOTIFY if value == 0 => {
+            // One worker looks at all queues.
+            VIRTIO_MMIO_QUEUE_NOTIFY if (value as usize) < registers.queues.len() => {
                 // A full counter means that the worker is about to look anyway.
                 let _ = self.signals.doorbell.write(1);
             }
@@ -168,15 +170,15 @@ impl MmioTransport {
     }
 
     fn start(&self, registers: &mut Registers) -> bool {
-        if registers.status & VIRTIO_CONFIG_S_FEATURES_OK == 0 || !registers.queue.is_valid(self.ram.mmap()) {
+        let ready = registers.queues.first().is_some_and(Queue::ready)
+            && registers.queues.iter().all(|queue| !queue.ready() || queue.is_valid(self.ram.mmap()));
+        if registers.status & VIRTIO_CONFIG_S_FEATURES_OK == 0 || !ready {
             return false;
         }
         let Place::Here(device) = std::mem::replace(&mut registers.place, Place::Lost) else { return false };
-        let fresh = Queue::new(QUEUE_MAX).expect("the largest size is a power of two");
-        let mut queue = std::mem::replace(&mut registers.queue, fresh);
-        registers.queue.set_ready(true);
-        queue.set_event_idx(registers.driver_features & 1 << VIRTIO_RING_F_EVENT_IDX != 0);
-        match Worker::start(device, queue, self.ram.clone(), self.signals.clone()) {
+        let event_idx = registers.driver_features & 1 << VIRTIO_RING_F_EVENT_IDX != 0;
+        let queues = registers.queues.iter_mut().map(|queue| hand_over(queue, event_idx)).collect();
+        match Worker::start(device, queues, self.ram.clone(), self.signals.clone()) {
             Ok(worker) => {
                 registers.place = Place::Serving(worker);
                 true
@@ -189,7 +191,24 @@ impl MmioTransport {
     }
 }
 
+fn fresh_queue() -> Queue {
+    Queue::new(QUEUE_MAX).expect("the largest size is a power of two")
+}
+
+/// Takes a queue out of its registers, which go on saying whether it is ready.
+fn hand_over(queue: &mut Queue, event_idx: bool) -> Queue {
+    let mut fresh = fresh_queue();
+    fresh.set_ready(queue.ready());
+    let mut taken = std::mem::replace(queue, fresh);
+    taken.set_event_idx(event_idx);
+    taken
+}
+
 impl Registers {
+    fn selected(&self) -> Option<&Queue> {
+        self.queues.get(self.queue_select as usize)
+    }
+
     fn set_driver_features(&mut self, value: u32) {
         let shift = match self.driver_features_select {
             0 => 0,
@@ -203,18 +222,19 @@ impl Registers {
     }
 
     fn set_queue(&mut self, offset: u32, value: u32) {
-        if self.queue_select != 0 || self.status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+        if self.status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
             return;
         }
+        let Some(queue) = self.queues.get_mut(self.queue_select as usize) else { return };
         match offset {
-            VIRTIO_MMIO_QUEUE_NUM => self.queue.set_size(u16::try_from(value).unwrap_or(0)),
-            VIRTIO_MMIO_QUEUE_READY => self.queue.set_ready(value == 1),
-            VIRTIO_MMIO_QUEUE_DESC_LOW => self.queue.set_desc_table_address(Some(value), None),
-            VIRTIO_MMIO_QUEUE_DESC_HIGH => self.queue.set_desc_table_address(None, Some(value)),
-            VIRTIO_MMIO_QUEUE_AVAIL_LOW => self.queue.set_avail_ring_address(Some(value), None),
-            VIRTIO_MMIO_QUEUE_AVAIL_HIGH => self.queue.set_avail_ring_address(None, Some(value)),
-            VIRTIO_MMIO_QUEUE_USED_LOW => self.queue.set_used_ring_address(Some(value), None),
-            VIRTIO_MMIO_QUEUE_USED_HIGH => self.queue.set_used_ring_address(None, Some(value)),
+            VIRTIO_MMIO_QUEUE_NUM => queue.set_size(u16::try_from(value).unwrap_or(0)),
+            VIRTIO_MMIO_QUEUE_READY => queue.set_ready(value == 1),
+            VIRTIO_MMIO_QUEUE_DESC_LOW => queue.set_desc_table_address(Some(value), None),
+            VIRTIO_MMIO_QUEUE_DESC_HIGH => queue.set_desc_table_address(None, Some(value)),
+            VIRTIO_MMIO_QUEUE_AVAIL_LOW => queue.set_avail_ring_address(Some(value), None),
+            VIRTIO_MMIO_QUEUE_AVAIL_HIGH => queue.set_avail_ring_address(None, Some(value)),
+            VIRTIO_MMIO_QUEUE_USED_LOW => queue.set_used_ring_address(Some(value), None),
+            VIRTIO_MMIO_QUEUE_USED_HIGH => queue.set_used_ring_address(None, Some(value)),
             _ => {}
         }
     }
@@ -228,7 +248,7 @@ impl Registers {
 
     fn reset(&mut self) {
         self.stop_worker();
-        self.queue.reset();
+        self.queues.iter_mut().for_each(QueueT::reset);
         self.status = 0;
         self.driver_features = 0;
         self.device_features_select = 0;
@@ -242,18 +262,18 @@ impl BusDevice for MmioTransport {
         data.fill(0);
         let offset = offset as u32;
         if let Some(at) = offset.checked_sub(VIRTIO_MMIO_CONFIG) {
-            let rest = self.config.get(at as usize..).unwrap_or(&[]);
-            data.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            self.config.read(at as usize, data);
         } else if let Ok(register) = <&mut [u8; 4]>::try_from(data) {
             *register = self.read_register(offset).to_le_bytes();
         }
     }
 
     fn write(&self, offset: u64, data: &[u8]) {
-        if let Ok(register) = <[u8; 4]>::try_from(data)
-            && offset < u64::from(VIRTIO_MMIO_CONFIG)
-        {
-            self.write_register(offset as u32, u32::from_le_bytes(register));
+        let offset = offset as u32;
+        if let Some(at) = offset.checked_sub(VIRTIO_MMIO_CONFIG) {
+            self.config.write(at as usize, data);
+        } else if let Ok(register) = <[u8; 4]>::try_from(data) {
+            self.write_register(offset, u32::from_le_bytes(register));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that serves a device's queue while its driver is active.
+//! The thread that serves a device's queues while its driver is active.
 
 use std::io;
 use std::sync::Arc;
@@ -41,13 +41,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts serving `queue`.
+    /// Starts serving `queues`.
     ///
     /// # Errors
     /// When the host has no thread left; the device is lost with it.
     pub(super) fn start(
         mut device: Box<dyn VirtioDevice>,
-        mut queue: Queue,
+        mut queues: Vec<Queue>,
         ram: GuestRam,
         signals: Arc<Signals>,
     ) -> io::Result<Self> {
@@ -56,7 +56,7 @@ impl Worker {
         let serve = move || {
             while !stopped.load(Ordering::Acquire) {
                 if !wake.broken.load(Ordering::Acquire) {
-                    match device.serve(ram.mmap(), &mut queue, &stopped) {
+                    match device.serve(ram.mmap(), &mut queues, &stopped) {
                         Ok(true) => wake.interrupt(VIRTIO_MMIO_INT_VRING),
                         Ok(false) => {}
                         Err(BrokenRing) => {

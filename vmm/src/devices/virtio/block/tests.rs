@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use virtio_queue::QueueT;
+
 use super::super::testing::{AVAIL, Driver, Part};
 use super::*;
 
@@ -31,7 +33,7 @@ fn request(block: &mut Block, kind: u32, sector: u64, data: &[Part]) -> (u8, Dri
     parts.extend(data);
     parts.push((STATUS, 1, true));
     driver.offer(&parts);
-    block.serve(driver.ram.mmap(), &mut driver.queue(), &AtomicBool::new(false)).unwrap();
+    block.serve(driver.ram.mmap(), &mut [driver.queue()], &AtomicBool::new(false)).unwrap();
     (driver.byte(STATUS), driver)
 }
 
@@ -118,7 +120,7 @@ fn chain_when_too_short_or_without_a_status_is_given_back_empty() {
     ] {
         let mut driver = Driver::new();
         driver.offer(parts);
-        block.serve(driver.ram.mmap(), &mut driver.queue(), &AtomicBool::new(false)).unwrap();
+        block.serve(driver.ram.mmap(), &mut [driver.queue()], &AtomicBool::new(false)).unwrap();
         assert_eq!(driver.used(), [0], "{parts:?}");
     }
 }
@@ -129,7 +131,7 @@ fn header_when_short_writable_or_outside_memory_is_an_error() {
     for header in [(HEADER, 15, false), (HEADER, 16, true), (NOT_RAM, 16, false)] {
         let mut driver = Driver::new();
         driver.offer(&[header, (STATUS, 1, true)]);
-        block.serve(driver.ram.mmap(), &mut driver.queue(), &AtomicBool::new(false)).unwrap();
+        block.serve(driver.ram.mmap(), &mut [driver.queue()], &AtomicBool::new(false)).unwrap();
         assert_eq!(u32::from(driver.byte(STATUS)), VIRTIO_BLK_S_IOERR, "{header:?}");
     }
 }
@@ -150,7 +152,7 @@ fn ring_when_its_index_runs_ahead_is_broken_and_ends_the_service() {
     let mut driver = Driver::new();
     driver.offer(&[(HEADER, 16, false), (STATUS, 1, true)]);
     driver.ram.write(&300u16.to_le_bytes(), AVAIL + 2).unwrap();
-    let served = block.serve(driver.ram.mmap(), &mut driver.queue(), &AtomicBool::new(false));
+    let served = block.serve(driver.ram.mmap(), &mut [driver.queue()], &AtomicBool::new(false));
     assert_eq!(served, Err(BrokenRing));
 }
 
@@ -160,7 +162,7 @@ fn ring_when_at_address_zero_is_broken() {
     let driver = Driver::new();
     let mut queue = driver.queue();
     queue.set_avail_ring_address(Some(0), Some(0));
-    assert_eq!(block.serve(driver.ram.mmap(), &mut queue, &AtomicBool::new(false)), Err(BrokenRing));
+    assert_eq!(block.serve(driver.ram.mmap(), &mut [queue], &AtomicBool::new(false)), Err(BrokenRing));
 }
 
 #[test]
@@ -170,7 +172,7 @@ fn service_when_told_to_stop_leaves_the_rest() {
     for _ in 0..3 {
         driver.offer(&[(HEADER, 16, false), (STATUS, 1, true)]);
     }
-    assert_eq!(block.serve(driver.ram.mmap(), &mut driver.queue(), &AtomicBool::new(true)), Ok(false));
+    assert_eq!(block.serve(driver.ram.mmap(), &mut [driver.queue()], &AtomicBool::new(true)), Ok(false));
     assert_eq!(driver.used().len(), 1);
 }
 

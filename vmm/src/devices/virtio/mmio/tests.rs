@@ -5,12 +5,12 @@ use std::time::Duration;
 use virtio_bindings::virtio_config::{VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER};
 
 use super::super::BrokenRing;
+use super::super::drain::drain;
 use super::super::testing::{AVAIL, DESC, Driver, USED};
-use virtio_queue::QueueOwnedT;
-
 use super::*;
 
 const DATA: u64 = 0x30_0000;
+const EMPTY: u64 = 0x40_0000;
 
 /// Answers every chain with its first part's length in the used ring.
 struct Echo;
@@ -22,23 +22,23 @@ impl VirtioDevice for Echo {
     fn features(&self) -> u64 {
         1 << 5
     }
-    fn config(&self) -> &[u8] {
-        &[1, 2, 3, 4, 5, 6, 7, 8, 9]
+    fn config(&self) -> Arc<ConfigSpace> {
+        Arc::new(ConfigSpace::new(&[1, 2, 3, 4, 5, 6, 7, 8, 9], 4..8))
+    }
+    fn queues(&self) -> usize {
+        2
     }
     fn serve(
         &mut self,
         memory: &vm_memory::GuestMemoryMmap<()>,
-        queue: &mut Queue,
-        _: &AtomicBool,
+        queues: &mut [Queue],
+        stop: &AtomicBool,
     ) -> Result<bool, BrokenRing> {
-        let mut served = false;
-        while let Some(mut chain) = queue.iter(memory).map_err(|_| BrokenRing)?.next() {
-            let head = chain.head_index();
-            let len = chain.next().unwrap().len();
-            queue.add_used(memory, head, len).unwrap();
-            served = true;
+        let mut interrupt = false;
+        for queue in queues.iter_mut().filter(|queue| queue.ready()) {
+            interrupt |= drain(memory, queue, stop, |mut chain| chain.next().unwrap().len())?;
         }
-        Ok(served)
+        Ok(interrupt)
     }
 }
 
@@ -76,7 +76,11 @@ impl Fixture {
     }
 
     fn set_up_queue(&self, desc: u64) {
-        self.set(VIRTIO_MMIO_QUEUE_SEL, 0);
+        self.set_up(0, desc);
+    }
+
+    fn set_up(&self, queue: u32, desc: u64) {
+        self.set(VIRTIO_MMIO_QUEUE_SEL, queue);
         self.set(VIRTIO_MMIO_QUEUE_NUM, 256);
         self.set(VIRTIO_MMIO_QUEUE_DESC_LOW, desc as u32);
         self.set(VIRTIO_MMIO_QUEUE_DESC_HIGH, (desc >> 32) as u32);
@@ -97,8 +101,8 @@ fn identity_when_read_is_that_of_a_version_2_device() {
     let f = fixture();
     assert_eq!([f.get(0), f.get(4), f.get(8)], [0x7472_6976, 2, 77]);
     assert_eq!(f.get(VIRTIO_MMIO_QUEUE_NUM_MAX), 256);
-    f.set(VIRTIO_MMIO_QUEUE_SEL, 1);
-    assert_eq!(f.get(VIRTIO_MMIO_QUEUE_NUM_MAX), 0, "there is only one queue");
+    f.set(VIRTIO_MMIO_QUEUE_SEL, 2);
+    assert_eq!(f.get(VIRTIO_MMIO_QUEUE_NUM_MAX), 0, "there are only two queues");
 }
 
 #[test]
@@ -112,6 +116,41 @@ fn config_when_read_in_any_width_is_the_device_s_and_zero_behind_it() {
     assert_eq!(end, [9, 0, 0, 0]);
     f.transport.read(0xffc, &mut end);
     assert_eq!(end, [0; 4]);
+}
+
+#[test]
+fn config_when_written_changes_only_where_the_driver_may_write() {
+    let f = fixture();
+    f.transport.write(0x102, &[0xaa; 4]);
+    let mut wide = [0; 8];
+    f.transport.read(0x100, &mut wide);
+    assert_eq!(wide, [1, 2, 3, 4, 0xaa, 0xaa, 7, 8]);
+}
+
+#[test]
+fn second_queue_when_set_up_is_served_and_remembered_as_ready() {
+    let mut f = fixture();
+    f.negotiate(1 << VIRTIO_F_VERSION_1);
+    // The rings of the first lie where nobody offers anything.
+    f.set_up(0, DESC);
+    f.set(VIRTIO_MMIO_QUEUE_AVAIL_LOW, EMPTY as u32);
+    f.set(VIRTIO_MMIO_QUEUE_USED_LOW, EMPTY as u32 + 0x1000);
+    f.set_up(1, DESC);
+    f.set(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_DRIVER_OK);
+    assert_eq!(f.get(VIRTIO_MMIO_QUEUE_READY), 1);
+    f.driver.offer(&[(DATA, 42, true)]);
+    f.set(VIRTIO_MMIO_QUEUE_NOTIFY, 1);
+    f.irq.read().unwrap();
+    assert_eq!(f.driver.used(), [42]);
+}
+
+#[test]
+fn start_when_only_the_second_queue_is_set_up_asks_for_a_reset() {
+    let f = fixture();
+    f.negotiate(1 << VIRTIO_F_VERSION_1);
+    f.set_up(1, DESC);
+    f.set(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_DRIVER_OK);
+    assert_ne!(f.get(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
 }
 
 #[test]

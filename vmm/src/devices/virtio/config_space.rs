@@ -1,0 +1,62 @@
+//! A device's configuration space: bytes that both sides read and of which the driver may write some.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Shared by the device and its transport. Every byte by itself is whole; a number of several bytes may be seen half
+/// written, so no check may depend on one.
+#[derive(Debug)]
+pub struct ConfigSpace {
+    bytes: Box<[AtomicU8]>,
+    writable: Range<usize>,
+}
+
+impl ConfigSpace {
+    /// A space that the driver can only read.
+    pub fn read_only(bytes: &[u8]) -> Self {
+        Self::new(bytes, 0..0)
+    }
+
+    /// A space of which the driver may write the bytes of `writable`.
+    pub fn new(bytes: &[u8], writable: Range<usize>) -> Self {
+        Self { bytes: bytes.iter().map(|byte| AtomicU8::new(*byte)).collect(), writable }
+    }
+
+    /// Copies what is from `at` on into `data`; what lies behind the end leaves it as it is.
+    pub fn read(&self, at: usize, data: &mut [u8]) {
+        let bytes = self.bytes.iter().skip(at);
+        data.iter_mut().zip(bytes).for_each(|(to, from)| *to = from.load(Ordering::Relaxed));
+    }
+
+    /// The driver's write: what it may not write stays as it is.
+    pub fn write(&self, at: usize, data: &[u8]) {
+        for ((index, byte), from) in self.bytes.iter().enumerate().skip(at).zip(data) {
+            if self.writable.contains(&index) {
+                byte.store(*from, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn write_when_over_both_parts_changes_only_the_writable_one() {
+        let space = ConfigSpace::new(&[1, 2, 3, 4], 2..4);
+        space.write(1, &[9; 8]);
+        let mut data = [0xff; 6];
+        space.read(0, &mut data);
+        assert_eq!(data, [1, 2, 9, 9, 0xff, 0xff]);
+    }
+
+    #[test]
+    fn access_when_behind_the_end_does_nothing() {
+        let space = ConfigSpace::new(&[1, 2], 0..2);
+        space.write(usize::MAX, &[9]);
+        let mut data = [7];
+        space.read(2, &mut data);
+        assert_eq!(data, [7]);
+    }
+}
