@@ -142,23 +142,30 @@ void tmem_pools_of_earlier_boot(void)
 	pr_info("destroyed %u of %u pools that an earlier boot left\n", gone, reply.pools);
 }
 
-int tmem_pool_create(u64 flags, u32 *pool)
+int tmem_pool_new(u64 flags, u32 *pool)
 {
 	struct tmem_regs regs = { .rdi = TMEM_OP_NEW_POOL, .rsi = flags };
 	s64 answer = tmem_call(&regs);
 
 	/* A trap that nobody served leaves rax as it was. */
-	if (answer == TMEM_CALL_NUMBER || answer > U32_MAX || answer < -MAX_ERRNO) {
-		pr_err("the host answered a new pool with %lld, which is no answer\n", answer);
+	if (answer == TMEM_CALL_NUMBER || answer > U32_MAX || answer < -MAX_ERRNO)
 		return -EIO;
-	}
-	if (answer < 0) {
-		pr_err("the host refused %s pool: error %lld\n",
-		       flags & TMEM_POOL_PERSISTENT ? "a persistent" : "an ephemeral", answer);
+	if (answer < 0)
 		return answer;
-	}
 	*pool = answer;
 	return 0;
+}
+
+int tmem_pool_create(u64 flags, u32 *pool)
+{
+	int err = tmem_pool_new(flags, pool);
+
+	if (err == -EIO)
+		pr_err("what the host says to a new pool is no answer\n");
+	else if (err)
+		pr_err("the host refused %s pool: error %d\n",
+		       flags & TMEM_POOL_PERSISTENT ? "a persistent" : "an ephemeral", err);
+	return err;
 }
 
 void tmem_pool_destroy(u32 pool)
@@ -167,7 +174,7 @@ void tmem_pool_destroy(u32 pool)
 	s64 answer = tmem_call(&regs);
 
 	if (answer)
-		pr_err("the host answered the end of pool %u with %lld\n", pool, answer);
+		pr_err_ratelimited("the host answered the end of pool %u with %lld\n", pool, answer);
 }
 
 static s64 tmem_call_page(u32 pool, u32 op, void *page)

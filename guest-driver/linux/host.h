@@ -24,6 +24,8 @@ const char *tmem_transport_name(void);
 
 /* Before the first pool. */
 void tmem_pools_of_earlier_boot(void);
+/* Without a word in the log. */
+int tmem_pool_new(u64 flags, u32 *pool);
 int tmem_pool_create(u64 flags, u32 *pool);
 void tmem_pool_destroy(u32 pool);
 int tmem_pool_selftest(u32 pool);

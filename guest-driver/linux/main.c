@@ -13,6 +13,7 @@
 #include "host.h"
 #include "plug.h"
 #include "stats.h"
+#include "user.h"
 
 static char *size = "";
 module_param(size, charp, 0444);
@@ -128,11 +129,16 @@ static int __init tmem_init(void)
 	err = tmem_hooks_init(swap, clean);
 	if (err)
 		goto blk;
+	err = tmem_user_init();
+	if (err)
+		goto hooks;
 	tmem_stats_init();
 	pr_info("/dev/tmem0 of %llu MiB, ABI %u.%u over %s, up to %u pages per exit, backing device: %s\n",
 		nr_slots >> (20 - PAGE_SHIFT), tmem_host.major, tmem_host.minor, tmem_transport_name(),
 		tmem_batch_max(), *backing ? backing : "none");
 	return 0;
+hooks:
+	tmem_hooks_exit();
 blk:
 	tmem_blk_remove(dev);
 plug:
@@ -155,6 +161,7 @@ static void __exit tmem_exit(void)
 	struct tmem_device *dev = &tmem_device;
 	struct tmem_store *store = &dev->store;
 
+	tmem_user_exit();
 	tmem_hooks_exit();
 	tmem_stats_exit();
 	tmem_blk_remove(dev);

@@ -22,7 +22,7 @@
 
 #define TEST_BASE	0x40000100U
 #define TEST_PORT	0x7450
-#define TEST_POOLS	4
+#define TEST_POOLS	8
 #define TEST_HASH_BITS	14
 #define TEST_NONE	U32_MAX
 
@@ -79,7 +79,7 @@ module_param(test_held, ulong, 0444);
 MODULE_PARM_DESC(test_held, "Test host: pages that it holds");
 
 struct test_page {
-	u64 object;
+	u64 object[3];
 	u32 index;
 	u32 pool;
 	u32 next;
@@ -90,7 +90,10 @@ static u8 *test_arena;
 static struct test_page *test_page;
 static u32 test_bucket[1 << TEST_HASH_BITS];
 static u32 test_free = TEST_NONE;
-static bool test_pool[TEST_POOLS];
+enum test_kind { TEST_NO_POOL, TEST_PERSISTENT, TEST_EPHEMERAL };
+
+static enum test_kind test_pool[TEST_POOLS];
+static unsigned int test_nr_pools;
 static u32 test_nr_puts, test_nr_gets, test_nr_faults, test_nr_batches;
 
 struct tmem_cpuid_leaf tmem_cpuid(u32 leaf)
@@ -113,33 +116,69 @@ static bool test_nth(u32 *count, u32 every)
 	return every && ++*count % every == 0;
 }
 
+static bool test_is_object(const struct test_page *page, const struct tmem_regs *r)
+{
+	return page->object[0] == r->rsi && page->object[1] == r->rdx && page->object[2] == r->r10;
+}
+
 static u32 *test_find(const struct tmem_regs *r, u32 index)
 {
 	u32 pool = r->rdi >> TMEM_POOL_SHIFT;
-	u32 *at = &test_bucket[hash_64(r->rsi << 20 ^ index ^ (u64)pool << 56, TEST_HASH_BITS)];
+	u64 object = r->rsi ^ r->rdx << 13 ^ r->r10 << 26;
+	u32 *at = &test_bucket[hash_64(object << 20 ^ index ^ (u64)pool << 56, TEST_HASH_BITS)];
 
 	while (*at != TEST_NONE) {
 		struct test_page *page = &test_page[*at];
 
-		if (page->object == r->rsi && page->index == index && page->pool == pool)
+		if (test_is_object(page, r) && page->index == index && page->pool == pool)
 			break;
 		at = &page->next;
 	}
 	return at;
 }
 
-static int test_flush(const struct tmem_regs *r, u32 index)
+static void test_drop(u32 *at)
 {
-	u32 *at = test_find(r, index);
 	u32 nr = *at;
 
-	if (nr == TEST_NONE)
-		return 0;
 	*at = test_page[nr].next;
 	test_page[nr].next = test_free;
 	test_free = nr;
 	test_held--;
+}
+
+static int test_flush(const struct tmem_regs *r, u32 index)
+{
+	u32 *at = test_find(r, index);
+
+	if (*at == TEST_NONE)
+		return 0;
+	test_drop(at);
 	return 1;
+}
+
+/* All pages of a pool, or, with range, those of an object's range. */
+static s64 test_flush_pool(u32 pool, const struct tmem_regs *range)
+{
+	s64 gone = 0;
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(test_bucket); i++) {
+		u32 *at = &test_bucket[i];
+
+		while (*at != TEST_NONE) {
+			struct test_page *page = &test_page[*at];
+			bool in = !range || (test_is_object(page, range) && page->index - range->r8 < range->r9);
+
+			if (page->pool == pool && in) {
+				test_drop(at);
+				gone++;
+			} else {
+				at = &page->next;
+			}
+		}
+	}
+	return gone;
 }
 
 static s64 test_put(const struct tmem_regs *r)
@@ -156,7 +195,7 @@ static s64 test_put(const struct tmem_regs *r)
 	test_free = test_page[nr].next;
 	at = test_find(r, index);
 	test_page[nr] = (struct test_page) {
-		.object = r->rsi, .index = index, .pool = r->rdi >> TMEM_POOL_SHIFT, .next = TEST_NONE,
+		.object = { r->rsi, r->rdx, r->r10 }, .index = index, .pool = r->rdi >> TMEM_POOL_SHIFT, .next = TEST_NONE,
 	};
 	*at = nr;
 	memcpy(test_arena + (u64)nr * PAGE_SIZE, phys_to_virt(r->r9), PAGE_SIZE);
@@ -166,11 +205,13 @@ static s64 test_put(const struct tmem_regs *r)
 
 static s64 test_get(const struct tmem_regs *r)
 {
-	u32 nr = *test_find(r, r->r8);
+	u32 *at = test_find(r, r->r8);
 
-	if (nr == TEST_NONE || test_nth(&test_nr_gets, test_lose_every))
+	if (*at == TEST_NONE || test_nth(&test_nr_gets, test_lose_every))
 		return 0;
-	memcpy(phys_to_virt(r->r9), test_arena + (u64)nr * PAGE_SIZE, PAGE_SIZE);
+	memcpy(phys_to_virt(r->r9), test_arena + (u64)*at * PAGE_SIZE, PAGE_SIZE);
+	if (test_pool[r->rdi >> TMEM_POOL_SHIFT] == TEST_EPHEMERAL)
+		test_drop(at);
 	return 1;
 }
 
@@ -181,6 +222,8 @@ static s64 test_flush_range(const struct tmem_regs *r)
 
 	if (test_nth(&test_nr_faults, test_fault_every))
 		return -EFAULT;
+	if (r->r9 > ARRAY_SIZE(test_bucket))
+		return test_flush_pool(r->rdi >> TMEM_POOL_SHIFT, r);
 	for (i = 0; i < r->r9; i++)
 		gone += test_flush(r, r->r8 + i);
 	return gone;
@@ -196,8 +239,7 @@ static s64 test_page_op(const struct tmem_regs *r)
 {
 	u32 pool = r->rdi >> TMEM_POOL_SHIFT;
 
-	/* This driver's keys: the upper words of the object are not used. */
-	if (r->rdi & 0xffffff00 || r->rdx || r->r10 || r->r8 > U32_MAX)
+	if (r->rdi & 0xffffff00 || r->r8 > U32_MAX)
 		return -EINVAL;
 	if (pool >= TEST_POOLS || !test_pool[pool])
 		return -ENODEV;
@@ -253,29 +295,50 @@ static int test_start(void)
 	return 0;
 }
 
-/* The reservation is made for the first pool; no other call comes before it, and there is only one pool. */
+/* The reservation is made for the first pool, which is the driver's own: it is there before any other and goes last. */
 static s64 test_new(const struct tmem_regs *r)
 {
-	if (r->rdi != TMEM_OP_NEW_POOL || r->rsi != TMEM_POOL_PERSISTENT || r->rdx || r->r10 || r->r8 || r->r9)
+	s64 answer = -ENOSPC;
+	unsigned long flags;
+	u32 pool;
+
+	if (r->rdi != TMEM_OP_NEW_POOL || r->rsi > TMEM_POOL_PERSISTENT || r->rdx || r->r10 || r->r8 || r->r9)
 		return -EINVAL;
 	if (test_new_pool)
 		return test_new_pool;
-	if (test_start())
+	if (!test_arena && test_start())
 		return -ENOMEM;
-	test_pool[1] = true;
-	return 1;
+	spin_lock_irqsave(&test_lock, flags);
+	for (pool = 1; pool < TEST_POOLS && answer < 0; pool++) {
+		if (test_pool[pool])
+			continue;
+		test_pool[pool] = r->rsi == TMEM_POOL_PERSISTENT ? TEST_PERSISTENT : TEST_EPHEMERAL;
+		test_nr_pools++;
+		answer = pool;
+	}
+	spin_unlock_irqrestore(&test_lock, flags);
+	return answer;
 }
 
 static s64 test_destroy(const struct tmem_regs *r)
 {
 	u32 pool = r->rdi >> TMEM_POOL_SHIFT;
+	unsigned long flags;
+	s64 held;
 
 	if (pool >= TEST_POOLS || !test_pool[pool])
 		return -ENODEV;
-	test_pool[pool] = false;
-	pr_info("pool %u is gone, it held %lu pages, %lu calls were malformed\n", pool, test_held, test_malformed);
-	vfree(test_page);
-	vfree(test_arena);
+	spin_lock_irqsave(&test_lock, flags);
+	test_pool[pool] = TEST_NO_POOL;
+	test_nr_pools--;
+	held = test_flush_pool(pool, NULL);
+	spin_unlock_irqrestore(&test_lock, flags);
+	pr_info("pool %u is gone, it held %lld pages, %lu calls were malformed\n", pool, held, test_malformed);
+	if (!test_nr_pools) {
+		vfree(test_page);
+		vfree(test_arena);
+		test_arena = NULL;
+	}
 	return 0;
 }
 
@@ -286,7 +349,7 @@ static s64 test_query(const struct tmem_regs *r)
 	*reply = (struct tmem_query_reply) {
 		.size = sizeof(*reply),
 		.max_pools = TEST_POOLS,
-		.pools = test_pool[1],
+		.pools = test_nr_pools,
 		.cap_bytes = (u64)test_pages * PAGE_SIZE,
 		.used_bytes = (u64)test_held * PAGE_SIZE,
 		.persistent_pages = test_held,
