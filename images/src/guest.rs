@@ -1,4 +1,4 @@
-//! The initramfs of a guest: busybox, the workload, kernel modules, and an init that runs what the command line says.
+//! The initramfs of a guest: busybox, the workload, the tool `tmem-guest`, kernel modules, and an init that runs what the command line says.
 //! What the init understands and prints is described in `images/README.md`.
 
 use std::path::{Path, PathBuf};
@@ -7,12 +7,18 @@ use crate::error::Result;
 use crate::initramfs::Initramfs;
 use crate::kernel::KernelId;
 use crate::modules::Module;
+use crate::tools::Programs;
 
 /// The init of a guest.
 const INIT: &str = include_str!("../guest/init");
 
-/// Modules that every guest gets, as far as its kernel has not built them in.
-pub(crate) const MODULES: [&str; 2] = ["virtio_mmio", "virtio_blk"];
+/// Modules that every guest gets, as far as its kernel has not built them in. The small kernel has no balloon.
+pub(crate) const fn modules(kernel: KernelId) -> &'static [&'static str] {
+    match kernel {
+        KernelId::Small => &["virtio_mmio", "virtio_blk"],
+        KernelId::Stock(_) => &["virtio_mmio", "virtio_blk", "virtio_balloon"],
+    }
+}
 
 /// What a guest's initramfs holds.
 #[derive(Debug, Clone)]
@@ -37,7 +43,7 @@ impl GuestSpec {
 /// What an initramfs is put together from.
 pub(crate) struct Parts<'a> {
     pub(crate) busybox: &'a Path,
-    pub(crate) workload: &'a Path,
+    pub(crate) programs: &'a Programs,
     pub(crate) modules: &'a [Module],
     pub(crate) files: &'a [(String, PathBuf)],
 }
@@ -45,7 +51,8 @@ pub(crate) struct Parts<'a> {
 /// Puts it together.
 pub(crate) fn initramfs(parts: &Parts<'_>) -> Result<Initramfs> {
     let mut root = base(parts.busybox, parts.modules)?;
-    root.file("/init", 0o755, INIT)?.host_file("/bin/tmem-workload", parts.workload)?;
+    root.file("/init", 0o755, INIT)?.host_file("/bin/tmem-workload", &parts.programs.workload)?;
+    root.host_file("/bin/tmem-guest", &parts.programs.guest)?;
     for (path, file) in parts.files {
         root.program(path, file)?;
     }

@@ -20,7 +20,7 @@ use crate::patches::Patches;
 use crate::small::Small;
 use crate::source;
 use crate::stock::Stock;
-use crate::tools;
+use crate::tools::{self, Programs};
 
 /// Makes images of one repository, with one cache.
 ///
@@ -148,12 +148,12 @@ impl Images {
         })
     }
 
-    /// The static workload program.
+    /// The static programs of this repository that guests run.
     ///
     /// # Errors
-    /// If it does not build.
-    pub fn workload(&self) -> Result<PathBuf> {
-        tools::workload(&self.progress, &self.cache, &self.repo)
+    /// If they do not build.
+    pub fn programs(&self) -> Result<Programs> {
+        tools::programs(&self.progress, &self.cache, &self.repo)
     }
 
     /// The initramfs of a guest, in the cache.
@@ -162,13 +162,13 @@ impl Images {
     /// If one of its parts cannot be made.
     pub fn guest_initramfs(&self, spec: &GuestSpec) -> Result<PathBuf> {
         let kernel = self.kernel(spec.kernel)?;
-        let mut modules = kernel.modules.load_order(&names(&guest::MODULES, &spec.modules))?;
+        let mut modules = kernel.modules.load_order(&names(guest::modules(spec.kernel), &spec.modules))?;
         if spec.driver {
             modules.push(self.driver(spec.kernel)?);
         }
         let root = guest::initramfs(&guest::Parts {
             busybox: &self.busybox()?,
-            workload: &self.workload()?,
+            programs: &self.programs()?,
             modules: &modules,
             files: &spec.files,
         })?;
@@ -191,7 +191,7 @@ impl Images {
     /// # Errors
     /// If one of its parts cannot be made, or a file is not there.
     pub fn disk(&self, spec: &DiskSpec) -> Result<PathBuf> {
-        let root = disk::tree(spec, &self.busybox()?, &self.workload()?)?;
+        let root = disk::tree(spec, &self.busybox()?, &self.programs()?.workload)?;
         disk::image(&self.progress, &self.cache, spec, &root)
     }
 

@@ -48,3 +48,4 @@ pub use lab::LabSpec;
 pub use manifest::Series;
 pub use modules::{Module, ModuleSet};
 pub use requirements::{REQUIREMENTS, Requirement};
+pub use tools::Programs;
