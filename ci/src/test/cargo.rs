@@ -31,7 +31,10 @@ pub(super) fn lints(_: &Context, name: &str) -> Ending {
 
 /// Tests inside the crates. Programs are named: `--bins` would take in the bare guest's payloads, which have no test harness.
 pub(super) fn unit(_: &Context, name: &str) -> Ending {
-    tests(name, &["--lib", "--bin", "tmem", "--bin", "xtask", "--bin", "tmem-workload"])
+    tests(
+        name,
+        &["--lib", "--bin", "tmem", "--bin", "xtask", "--bin", "tmem-workload", "--bin", "tmem-guest"],
+    )
 }
 
 /// Tests of the store against its model, and under many threads.

@@ -6,6 +6,7 @@
 //! | `cargo` | steps that run cargo |
 //! | `guests` | the lab itself, bare guests, driver builds |
 //! | `ends` | how Linux guests end, and how they are stopped |
+//! | `memory` | guests that give memory back, and programs' pools in them |
 //! | `linux` | Linux guests in the lab, judged by the counters of both sides |
 //! | `bench` | what `tmem bench hypercall` prints |
 //! | `lock` | one version of each rust-vmm crate |
@@ -17,6 +18,7 @@ mod ends;
 mod guests;
 mod linux;
 mod lock;
+mod memory;
 mod report;
 mod steps;
 

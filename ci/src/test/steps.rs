@@ -1,7 +1,7 @@
 //! The list of steps, in the order of the report.
 
 use super::report::Ending;
-use super::{Context, cargo, ends, guests, linux};
+use super::{Context, cargo, ends, guests, linux, memory};
 
 /// What a step mostly does, and so what it may run beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,11 @@ pub(super) static STEPS: &[Step] = &[
         guests::bad_hosts,
     ),
     guest("linux-ends", "Linux guests power off, reset, die and are stopped, each alone", ends::ends),
+    guest(
+        "linux-memory",
+        "a Linux guest gives memory back and gets it again; programs in one have pools through /dev/tmem",
+        memory::memory,
+    ),
     guest(
         "linux-stock-6.12",
         "Debian's stock 6.12 kernel, 2 vCPUs, disk found through ACPI",
