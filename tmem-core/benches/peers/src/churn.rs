@@ -80,6 +80,7 @@ pub(crate) fn rate(churn: &Churn<'_>, threads: u32, seconds: f64) -> f64 {
         let over = &over;
         let workers: Vec<_> =
             (1..=u64::from(threads)).map(|n| scope.spawn(move || churn.work(n, over))).collect();
+        // Not a wait for anything: this is how long the user asked to measure.
         thread::sleep(Duration::from_secs_f64(seconds));
         over.store(true, Ordering::Relaxed);
         workers.into_iter().map(|worker| worker.join().expect("a worker does not panic")).sum()
