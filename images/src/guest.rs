@@ -12,13 +12,8 @@ use crate::tools::Programs;
 /// The init of a guest.
 const INIT: &str = include_str!("../guest/init");
 
-/// Modules that every guest gets, as far as its kernel has not built them in. The small kernel has no balloon.
-pub(crate) const fn modules(kernel: KernelId) -> &'static [&'static str] {
-    match kernel {
-        KernelId::Small => &["virtio_mmio", "virtio_blk"],
-        KernelId::Stock(_) => &["virtio_mmio", "virtio_blk", "virtio_balloon"],
-    }
-}
+/// Modules that every guest gets, as far as its kernel has not built them in.
+pub(crate) const MODULES: [&str; 3] = ["virtio_mmio", "virtio_blk", "virtio_balloon"];
 
 /// What a guest's initramfs holds.
 #[derive(Debug, Clone)]

@@ -162,7 +162,7 @@ impl Images {
     /// If one of its parts cannot be made.
     pub fn guest_initramfs(&self, spec: &GuestSpec) -> Result<PathBuf> {
         let kernel = self.kernel(spec.kernel)?;
-        let mut modules = kernel.modules.load_order(&names(guest::modules(spec.kernel), &spec.modules))?;
+        let mut modules = kernel.modules.load_order(&names(&guest::MODULES, &spec.modules))?;
         if spec.driver {
             modules.push(self.driver(spec.kernel)?);
         }
