@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::Share;
 use crate::error::{OpError, StoreError};
 use crate::key::{Key, ObjectId, PoolId, PoolKind, SharedUuid};
+use crate::live::LivePage;
 use crate::page::{Page, PageRange};
 use crate::store::{ClientState, Store};
 use crate::usage::{ClientCounters, ClientUsage};
@@ -41,13 +42,13 @@ impl Client {
         self.0.store.destroy_pool(&self.0.state, pool)
     }
 
-    /// Stores a page under a key, replacing what was there.
+    /// Stores a page under a key, replacing what was there. A page of a guest is copied once, from where it is.
     ///
     /// # Errors
     /// On any error no page is stored under the key. [`OpError::Frozen`], [`OpError::NoMemory`],
     /// [`OpError::NoSuchPool`], [`OpError::Closed`].
-    pub fn put(&self, pool: PoolId, key: &Key, page: &Page) -> Result<(), OpError> {
-        self.0.store.put(&self.0.state, pool, key, page)
+    pub fn put<'p>(&self, pool: PoolId, key: &Key, page: impl Into<LivePage<'p>>) -> Result<(), OpError> {
+        self.0.store.put(&self.0.state, pool, key, page.into())
     }
 
     /// Copies the page under a key to `page`, and tells whether there was one (otherwise `page` is unchanged). A get

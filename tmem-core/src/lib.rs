@@ -26,6 +26,7 @@ mod error;
 mod evict;
 mod index;
 mod key;
+mod live;
 mod names;
 mod page;
 mod pages;
@@ -38,6 +39,7 @@ pub use config::{ClientConfig, Codec, MAX_POOLS_PER_CLIENT, MAX_WEIGHT, Share, S
 pub use error::{OpError, StoreError};
 pub use evict::{Eviction, UnknownEviction};
 pub use key::{Key, ObjectId, PoolId, PoolKind, SharedUuid};
+pub use live::LivePage;
 pub use page::{PAGE_SIZE, Page, PageRange, RangeError};
 pub use store::Store;
 pub use usage::{Budget, ClientCounters, ClientUsage, Progress, StoreStats};

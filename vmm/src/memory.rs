@@ -6,9 +6,11 @@
 mod discard;
 
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use thiserror::Error;
+use tmem_core::LivePage;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, VolatileSlice};
 
 pub use discard::DiscardError;
@@ -145,7 +147,7 @@ impl GuestRam {
 
 /// One page of guest RAM, found by [`GuestRam::page`].
 ///
-/// The guest may change the page at any time, so it is only ever copied, never borrowed. The copies neither allocate
+/// The guest may change the page at any time, so it is only ever copied, never borrowed as bytes. The copies neither allocate
 /// nor fail.
 #[derive(Debug)]
 pub struct GuestPage<'a> {
@@ -153,7 +155,14 @@ pub struct GuestPage<'a> {
     slice: VolatileSlice<'a>,
 }
 
-impl GuestPage<'_> {
+impl<'a> GuestPage<'a> {
+    /// The page in place, for a put that copies it itself.
+    pub fn live(&self) -> LivePage<'a> {
+        let at = self.slice.ptr_guard().as_ptr().cast_mut();
+        // SAFETY: the slice is a whole page of RAM, which stays mapped for as long as it is borrowed.
+        unsafe { LivePage::new(NonNull::new(at).expect("guest RAM is not mapped at address 0")) }
+    }
+
     /// Where the page is.
     pub fn gpa(&self) -> PageGpa {
         self.gpa

@@ -5,6 +5,8 @@ pub(crate) mod lz4;
 mod same;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 pub(crate) mod zstd;
 
 pub(crate) use checksum::{checksum, copy, copy_plain};

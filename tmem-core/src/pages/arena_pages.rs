@@ -7,6 +7,7 @@ use super::log::Log;
 use super::{Damaged, Fetched, Form, NoRoom, PageStore, Squeeze, Stored, UNIT};
 use crate::arena::Arena;
 use crate::codec::{self, SCRATCH as SCRATCH_BYTES, lz4, zstd};
+use crate::live::LivePage;
 use crate::page::Page;
 
 /// Without the debug switch, one read in so many verifies its checksum.
@@ -58,7 +59,7 @@ impl ArenaPages {
 }
 
 impl PageStore for ArenaPages {
-    fn create(&self, page: &Page) -> Result<Stored, NoRoom> {
+    fn create(&self, page: LivePage<'_>) -> Result<Stored, NoRoom> {
         if let Some(word) = codec::same_word(page) {
             return Ok(Stored { a: word as u32, b: (word >> 32) as u32, form: Form::Same, units: 0 });
         }

@@ -8,6 +8,7 @@ mod log;
 
 pub(crate) use arena_pages::ArenaPages;
 
+use crate::live::LivePage;
 use crate::page::Page;
 
 /// How a page is stored.
@@ -97,7 +98,7 @@ pub(crate) struct Squeeze {
 /// Creates, reads and frees stored pages.
 pub(crate) trait PageStore: Send + Sync {
     /// Stores a page, quickly. Called with no lock held, but by a modification that lost too many races.
-    fn create(&self, page: &Page) -> Result<Stored, NoRoom>;
+    fn create(&self, page: LivePage<'_>) -> Result<Stored, NoRoom>;
 
     /// Stores a page in compressed form, or tells that this is not worth it (`None`). Called with no lock held.
     fn squeeze(&self, page: &Page, into: Squeeze) -> Result<Option<Stored>, NoRoom>;
@@ -114,7 +115,7 @@ pub(crate) trait PageStore: Send + Sync {
 }
 
 impl<S: PageStore + ?Sized> PageStore for std::sync::Arc<S> {
-    fn create(&self, page: &Page) -> Result<Stored, NoRoom> {
+    fn create(&self, page: LivePage<'_>) -> Result<Stored, NoRoom> {
         (**self).create(page)
     }
 

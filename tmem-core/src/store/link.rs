@@ -7,7 +7,7 @@ use super::site::{Both, Site, home_key};
 use crate::error::OpError;
 use crate::index::{Entry, Header, SPAN};
 use crate::key::{Key, PoolId};
-use crate::page::Page;
+use crate::live::LivePage;
 use crate::pages::{NoRoom, Stored};
 use crate::sync::atomic::Ordering;
 
@@ -58,7 +58,7 @@ impl Store {
         client: &ClientState,
         pool: PoolId,
         key: &Key,
-        page: &Page,
+        page: LivePage<'_>,
     ) -> Result<(), OpError> {
         let mut order = self.order(client, pool, key)?;
         let Ok(stored) = self.create(client, page) else {
@@ -86,7 +86,7 @@ impl Store {
     }
 
     /// Creates a page, making room in a full store if need be.
-    pub(super) fn create(&self, client: &ClientState, page: &Page) -> Result<Stored, NoRoom> {
+    pub(super) fn create(&self, client: &ClientState, page: LivePage<'_>) -> Result<Stored, NoRoom> {
         for _ in 0..TRIES {
             match self.pages.create(page) {
                 Err(NoRoom) if self.make_room(client) => {}

@@ -80,7 +80,7 @@ impl Store {
             let mut old = [0; PAGE_SIZE];
             let seen = self.look(client, order.word, &order.site, order.slot, &mut old, false);
             let seen = seen.map_err(|why| self.refuse(&order, why))?;
-            let stored = self.create(client, &change.apply(&old));
+            let stored = self.create(client, (&change.apply(&old)).into());
             let stored = stored.map_err(|NoRoom| self.refuse(&order, OpError::NoMemory))?;
             order.expect = if seen.found { Expect::Version(seen.version) } else { Expect::Absent };
             match self.link(&mut order, stored) {
@@ -103,7 +103,7 @@ impl Store {
                 drop(both);
                 return Err(self.refuse(order, OpError::Corrupt));
             };
-            let made = self.pages.create(&change.apply(&old));
+            let made = self.pages.create((&change.apply(&old)).into());
             let linked = made.map(|stored| self.link_both(order, &mut both, stored));
             drop(both);
             let room = match linked.map(|linked| self.freed(order, linked)) {

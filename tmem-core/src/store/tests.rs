@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use super::maintain::Job;
 use super::*;
+use crate::LivePage;
 use crate::account::Account;
 use crate::arena::Block;
 use crate::pages::{Damaged, Fetched, NoRoom, Squeeze, Stored};
@@ -68,7 +69,7 @@ impl Faults {
 struct FaultyPages(Arc<ArenaPages>, Arc<Faults>);
 
 impl PageStore for FaultyPages {
-    fn create(&self, page: &Page) -> Result<Stored, NoRoom> {
+    fn create(&self, page: LivePage<'_>) -> Result<Stored, NoRoom> {
         self.1.let_rival_in();
         if self.1.no_room_under_locks.load(Ordering::Relaxed) && !self.1.unlocked() {
             return Err(NoRoom);

@@ -66,8 +66,8 @@ impl<'a> Caller<'a> {
     }
 
     fn put(&mut self, pool: PoolId, key: &Key, gpa: Gpa) -> Answer {
-        self.page_to_put(pool, key, gpa)?.copy_to(self.scratch);
-        self.client.put(pool, key, self.scratch).map(|()| 0).map_err(errno)
+        let page = self.page_to_put(pool, key, gpa)?;
+        self.client.put(pool, key, page.live()).map(|()| 0).map_err(errno)
     }
 
     /// The store is asked even if the guest's page is bad: an exclusive get removes its page nevertheless.

@@ -144,7 +144,7 @@ impl Pool {
         for word in self.page.chunks_exact_mut(8) {
             word.copy_from_slice(&block.to_ne_bytes());
         }
-        self.client.put(self.pool, &key(block), &self.page)?;
+        self.client.put(self.pool, &key(block), &*self.page)?;
         self.held += 1;
         Ok(())
     }
