@@ -123,7 +123,7 @@ pub struct BalloonReport {
     pub deflated_pages: u64,
     /// Free pages reported. A page counts each time.
     pub reported_pages: u64,
-    /// Bytes given back to the host by inflating and reporting.
+    /// Bytes that the host held and got back by inflating and reporting. A page counts again once it was used again.
     pub given_back_bytes: u64,
     /// Pages and ranges that were not this guest's RAM, and requests that were too long.
     pub ignored: u64,

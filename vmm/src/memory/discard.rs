@@ -31,11 +31,12 @@ pub enum DiscardError {
 
 impl GuestRam {
     /// Gives the memory behind the `bytes` bytes from `gpa` on back to the host. Whoever looks there next finds zeros, for
-    /// which the host allocates again: nothing is unmapped, so a guest that lied about using it harms only itself.
+    /// which the host allocates again: nothing is unmapped, so a guest that lied about using it harms only itself. Returns
+    /// how many of the bytes the host held: a page that nobody has touched has no memory behind it.
     ///
     /// # Errors
     /// [`DiscardError`]; nothing is given back unless the range is whole pages, all of them RAM.
-    pub fn discard(&self, gpa: Gpa, bytes: u64) -> Result<(), DiscardError> {
+    pub fn discard(&self, gpa: Gpa, bytes: u64) -> Result<u64, DiscardError> {
         let page = PAGE_SIZE as u64;
         if !gpa.0.is_multiple_of(page) || !bytes.is_multiple_of(page) {
             return Err(GpaError::Unaligned(gpa).into());
@@ -43,34 +44,42 @@ impl GuestRam {
         let beyond = GpaError::BeyondRam(gpa);
         let len = usize::try_from(bytes).map_err(|_| beyond)?;
         let slice = self.mmap().get_slice(GuestAddress(gpa.0), len).map_err(|_| beyond)?;
+        let start = slice.ptr_guard_mut().as_ptr();
+        // What is not known is not counted.
+        let held = held(start, len).unwrap_or(0);
         // SAFETY: the slice lies wholly in a mapping that `self` owns: private and anonymous, so that dropping pages only
         // makes them zero, which is what guest RAM may become at any time; it is never borrowed, only copied from and to.
-        let answer =
-            unsafe { libc::madvise(slice.ptr_guard_mut().as_ptr().cast(), len, libc::MADV_DONTNEED) };
+        let answer = unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTNEED) };
         match answer {
-            0 => Ok(()),
+            0 => Ok(held),
             _ => Err(DiscardError::Host { gpa, bytes, source: io::Error::last_os_error() }),
         }
     }
 
     /// Bytes of RAM that the host holds in its memory now; `None` if it does not tell. A system call for each 16 MiB.
     pub fn resident_bytes(&self) -> Option<u64> {
-        let mut present = vec![0u8; RESIDENT_STEP / PAGE_SIZE];
-        let mut pages = 0;
-        for (range, host) in self.slots() {
-            for start in (0..range.end - range.start).step_by(RESIDENT_STEP) {
-                let len = (range.end - range.start - start).min(RESIDENT_STEP as u64) as usize;
-                // SAFETY: the range is part of a mapping that `self` owns, and the vector has a byte for each of its pages.
-                let answer =
-                    unsafe { libc::mincore((host + start) as *mut _, len, present.as_mut_ptr().cast()) };
-                if answer != 0 {
-                    return None;
-                }
-                pages += present.iter().take(len / PAGE_SIZE).filter(|page| **page & 1 != 0).count();
-            }
-        }
-        Some((pages * PAGE_SIZE) as u64)
+        let slots = self.slots();
+        slots.map(|(range, host)| held(host as *const u8, (range.end - range.start) as usize)).sum()
     }
+}
+
+/// How many of the `len` bytes from `start` on, both multiples of the page size, the host holds in its memory; `None` if it
+/// does not tell. Reads and writes nothing there, and an address that is not mapped is only an error.
+fn held(start: *const u8, len: usize) -> Option<u64> {
+    let mut present = [0u8; RESIDENT_STEP / PAGE_SIZE];
+    let mut pages = 0;
+    for at in (0..len).step_by(RESIDENT_STEP) {
+        let step = (len - at).min(RESIDENT_STEP);
+        // SAFETY: the host writes a byte for each page of the step, for which there is room, and nothing else.
+        let answer = unsafe {
+            libc::mincore(start.wrapping_add(at).cast_mut().cast(), step, present.as_mut_ptr().cast())
+        };
+        if answer != 0 {
+            return None;
+        }
+        pages += present.iter().take(step / PAGE_SIZE).filter(|page| **page & 1 != 0).count();
+    }
+    Some((pages * PAGE_SIZE) as u64)
 }
 
 #[cfg(test)]
@@ -97,6 +106,18 @@ mod tests {
         ram.discard(Gpa(9 * PAGE), 2 * PAGE).unwrap();
         let bytes = [8, 9, 10, 11].map(|page| byte(&ram, page * PAGE + 5));
         assert_eq!(bytes, [7, 0, 0, 7]);
+    }
+
+    #[test]
+    fn discard_when_pages_were_never_touched_counts_only_the_others() {
+        let ram = ram(16 << 20);
+        (0..4).for_each(|page| ram.write(&[7], (8 + page) * PAGE).unwrap());
+        // Counted first: the host may have put more behind four pages than four pages.
+        let before = ram.resident_bytes().unwrap();
+        let held = ram.discard(Gpa(0), 16 << 20).unwrap();
+        assert_eq!((held, ram.resident_bytes().unwrap()), (before, 0));
+        assert!(held >= 4 * PAGE);
+        assert_eq!(ram.discard(Gpa(0), 16 << 20).unwrap(), 0);
     }
 
     #[test]

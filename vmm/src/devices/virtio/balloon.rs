@@ -44,7 +44,8 @@ pub struct BalloonCounters {
     pub deflated: AtomicU64,
     /// Free pages that it reported.
     pub reported: AtomicU64,
-    /// Bytes given back to the host, for either reason. A page counts each time.
+    /// Bytes that the host held and got back, for either reason. A page that nobody has touched since the last time does not
+    /// count again.
     pub given_back: AtomicU64,
     /// Pages and ranges that are not RAM of this guest, and what exceeded a request: not touched.
     pub ignored: AtomicU64,
@@ -149,7 +150,7 @@ impl Balloon {
     fn give_back(&self, gpa: Gpa, bytes: u64) -> bool {
         let given = self.ram.discard(gpa, bytes);
         match &given {
-            Ok(()) => count(&self.counters.given_back, bytes),
+            Ok(held) => count(&self.counters.given_back, *held),
             Err(DiscardError::NotRam(_)) => count(&self.counters.ignored, 1),
             Err(error @ DiscardError::Host { .. }) => {
                 tracing::debug!(%error, "the balloon");

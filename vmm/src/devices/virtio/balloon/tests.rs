@@ -118,6 +118,12 @@ fn report_when_through_linux_s_queue_or_the_specification_s_gives_the_ranges_bac
 }
 
 #[test]
+fn report_when_nobody_has_used_the_pages_gives_nothing_back() {
+    let (_driver, balloon) = report(&[(RAM / 2, 4 * 4096, true)], 2);
+    assert_eq!((get(&balloon.counters.reported), get(&balloon.counters.given_back)), (4, 0));
+}
+
+#[test]
 fn report_when_a_range_is_bad_ignores_that_range_and_counts_it() {
     let parts = [
         (DATA + 1, 4096, true),
