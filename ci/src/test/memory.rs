@@ -1,14 +1,18 @@
 //! Memory that guests give back and get again, and pools for programs in them.
 
 use serde::Deserialize;
+use serde_json::Value;
 use tmem_images::{KernelId, Series};
 
 use super::Context;
 use super::report::Ending;
 use crate::lab::{Added, Job};
 
-/// What `gives` of ci/lab/memory.toml has to give back at least: half of a file of 64 MiB that nobody uses meanwhile.
+/// What `gives` and `aware` of ci/lab/memory.toml have to give back at least: half of a file of 64 MiB that nobody uses meanwhile.
 const LEAST_GIVEN_BACK: u64 = 32 << 20;
+/// What `aware` has to count at least. Reclaim takes the clean pages of a file of 16384 pages first.
+const LEAST_OF_A_KIND: [(&str, u64); 4] =
+    [("clean_puts", 8192), ("clean_hits", 8192), ("swap_puts", 1024), ("swap_gets", 1024)];
 /// Pages that `device` is asked to put into its balloon: 16 MiB.
 const BALLOON_PAGES: u64 = 4096;
 
@@ -47,10 +51,12 @@ pub(super) fn memory(context: &Context, name: &str) -> Ending {
     let out = Context::dir().join(name);
     let toml = Added { from: crate::paths::root().join("ci/lab/memory.toml"), to: "/lab/memory.toml".into() };
     let job = Job {
-        guests: vec![KernelId::Stock(Series::V6_12)],
+        guests: vec![KernelId::Small, KernelId::Stock(Series::V6_12)],
         added: vec![toml],
         out: out.clone(),
-        ..Job::new("tmem run /lab/memory.toml --report /out/report.json")
+        ..Job::new(
+            "truncate -s 128M /tmp/swap.img /tmp/data.img; tmem run /lab/memory.toml --report /out/report.json",
+        )
     };
     let run = || -> Result<String, String> {
         let mut said = Vec::new();
@@ -77,47 +83,85 @@ fn judge(report: &str, said: &str) -> Result<String, String> {
         let parts = found.and_then(|guest| Some((guest.balloon.as_ref()?, guest.tmem.as_ref()?)));
         parts.ok_or_else(|| format!("guest {name} did not power off, or has no balloon or no tmem"))
     };
-    let ((gives, tmem), (device, _)) = (guest("gives")?, guest("device")?);
-    let shrink = event(said, "gives", "shrink")?;
-    let run = event(said, "gives", "run")?;
-    let number = |value: &serde_json::Value, name: &str| value.get(name).and_then(serde_json::Value::as_u64);
+    let ((gives, gives_tmem), (aware, aware_tmem), (device, _)) =
+        (guest("gives")?, guest("aware")?, guest("device")?);
+    let gives = Giver { name: "gives", balloon: gives, tmem: gives_tmem }.judge(said)?;
+    let aware = Giver { name: "aware", balloon: aware, tmem: aware_tmem }.judge(said)?;
+    let kinds = both_kinds(said)?;
     let cases = said.matches("device| pass  ").count();
-    let facts = [
-        (gives.given_back_bytes >= LEAST_GIVEN_BACK, "a guest with nothing to do gave too little back"),
-        (gives.reported_pages > 0 && gives.inflated_pages == 0, "it did not do so by reporting"),
-        (tmem.puts * 4096 >= LEAST_GIVEN_BACK, "the store did not absorb half of the file"),
-        (tmem.gets * 4096 >= LEAST_GIVEN_BACK, "what the store absorbed did not come back"),
-        (number(&run, "corrupt") == Some(0), "a page came back damaged"),
-        (number(&shrink, "oom_kill") == Some(0), "a process was killed for memory"),
+    check(&[
         (device.actual_pages == BALLOON_PAGES, "the balloon does not hold what it was asked to"),
         (device.inflated_pages >= BALLOON_PAGES, "the balloon was not inflated page by page"),
-        (gives.ignored + gives.failed + device.ignored + device.failed == 0, "a balloon got a bad request"),
+        (device.ignored + device.failed == 0, "a balloon got a bad request"),
         (cases > 0 && said.contains("device| 0 cases failed"), "a case of /dev/tmem failed"),
         (has_stat(said), "`tmem-guest stat --json` did not show the driver's counters"),
-    ];
-    if let Some((_, why)) = facts.iter().find(|(good, _)| !good) {
-        return Err(format!("{why}: {gives:?} {device:?} {tmem:?} {shrink} {run}"));
-    }
-    Ok(format!(
-        "{} MiB given back, {} pages put, {} refaulted, 0 corrupt, 0 killed; {cases} cases of /dev/tmem",
-        gives.given_back_bytes >> 20,
-        tmem.puts,
-        tmem.gets
-    ))
+    ])
+    .map_err(|why| format!("{why}: {device:?}"))?;
+    Ok(format!("{gives}; tmem-aware: {aware}, {kinds}; {cases} cases of /dev/tmem"))
 }
 
-/// The last event of this kind on a guest's console.
-fn event(said: &str, guest: &str, kind: &str) -> Result<serde_json::Value, String> {
+/// A guest that has nothing to do and gives memory back, as the host saw it.
+#[derive(Debug)]
+struct Giver<'a> {
+    name: &'a str,
+    balloon: &'a Balloon,
+    tmem: &'a Tmem,
+}
+
+impl Giver<'_> {
+    /// What it gave back and got again, if that was enough, nothing was damaged and nobody killed.
+    fn judge(&self, said: &str) -> Result<String, String> {
+        let Self { name, balloon, tmem } = self;
+        let shrink = events(said, name, "shrink");
+        let runs = events(said, name, "run");
+        let all_say_zero = |events: &[Value], field: &str| {
+            !events.is_empty() && events.iter().all(|event| number(event, field) == Some(0))
+        };
+        check(&[
+            (balloon.given_back_bytes >= LEAST_GIVEN_BACK, "a guest with nothing to do gave too little back"),
+            (balloon.reported_pages > 0 && balloon.inflated_pages == 0, "it did not do so by reporting"),
+            (tmem.puts * 4096 >= LEAST_GIVEN_BACK, "the store did not absorb half of the file"),
+            (tmem.gets * 4096 >= LEAST_GIVEN_BACK, "what the store absorbed did not come back"),
+            (all_say_zero(&runs, "corrupt"), "a page came back damaged, or was not looked at"),
+            (all_say_zero(&shrink, "oom_kill"), "a process was killed for memory, or nothing was given back"),
+            (balloon.ignored + balloon.failed == 0, "a balloon got a bad request"),
+        ])
+        .map_err(|why| format!("{name}: {why}: {self:?} {shrink:?} {runs:?}"))?;
+        let given = balloon.given_back_bytes >> 20;
+        Ok(format!("{given} MiB given back, {} pages put, {} got, 0 corrupt, 0 killed", tmem.puts, tmem.gets))
+    }
+}
+
+/// That `aware` gave pages of both kinds and got them again, as its kernel has counted.
+fn both_kinds(said: &str) -> Result<String, String> {
+    let hooks = events(said, "aware", "hooks").pop().ok_or("aware told nothing about its hooks")?;
+    let count = |name: &str| number(&hooks, name).unwrap_or(0);
+    match LEAST_OF_A_KIND.into_iter().find(|(name, least)| count(name) < *least) {
+        Some((name, _)) => Err(format!("aware: {name} is only {}: {hooks}", count(name))),
+        None => Ok(format!("{} of them swap and {} clean", count("swap_puts"), count("clean_puts"))),
+    }
+}
+
+/// The first of these facts that is none.
+fn check(facts: &[(bool, &'static str)]) -> Result<(), &'static str> {
+    facts.iter().find(|(good, _)| !good).map_or(Ok(()), |(_, why)| Err(*why))
+}
+
+fn number(value: &Value, name: &str) -> Option<u64> {
+    value.get(name).and_then(Value::as_u64)
+}
+
+/// The events of this kind on a guest's console.
+fn events(said: &str, guest: &str, kind: &str) -> Vec<Value> {
     let prefix = format!("{guest}| TMEM-REPORT ");
-    let mut values = said.lines().filter_map(|line| serde_json::from_str(line.strip_prefix(&prefix)?).ok());
-    let wanted =
-        |value: &serde_json::Value| value.get("event").and_then(|event| event.as_str()) == Some(kind);
-    values.rfind(wanted).ok_or_else(|| format!("{guest} reported no `{kind}` event"))
+    let values =
+        said.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix(&prefix)?).ok());
+    values.filter(|value| value.get("event").and_then(Value::as_str) == Some(kind)).collect()
 }
 
 fn has_stat(said: &str) -> bool {
     let values = said.lines().filter_map(|line| line.strip_prefix("device| "));
-    let mut values = values.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut values = values.filter_map(|line| serde_json::from_str::<Value>(line).ok());
     values.any(|value| value.pointer("/tmem/driver/puts").is_some_and(|puts| puts.as_u64() > Some(0)))
 }
 
@@ -128,22 +172,32 @@ mod tests {
     const REPORT: &str = r#"{"guests":[
         {"name":"gives","end":"power-off","tmem":{"puts":9000,"gets":8900},"balloon":{"actual_pages":0,
          "inflated_pages":0,"reported_pages":16384,"given_back_bytes":67108864,"ignored":0,"failed":0}},
+        {"name":"aware","end":"power-off","tmem":{"puts":19000,"gets":18900},"balloon":{"actual_pages":0,
+         "inflated_pages":0,"reported_pages":16384,"given_back_bytes":83886080,"ignored":0,"failed":0}},
         {"name":"device","end":"power-off","tmem":{"puts":900,"gets":800},"balloon":{"actual_pages":4096,
          "inflated_pages":4096,"reported_pages":7,"given_back_bytes":16777216,"ignored":0,"failed":0}}]}"#;
     const SAID: &str = "gives| TMEM-REPORT {\"event\":\"shrink\",\"oom_kill\":0}\r\n\
         gives| TMEM-REPORT {\"event\":\"run\",\"corrupt\":0}\n\
+        aware| TMEM-REPORT {\"event\":\"shrink\",\"oom_kill\":0}\n\
+        aware| TMEM-REPORT {\"event\":\"run\",\"corrupt\":0}\naware| TMEM-REPORT {\"event\":\"run\",\"corrupt\":0}\n\
+        aware| TMEM-REPORT {\"event\":\"hooks\",\"swap_puts\":8000,\"swap_gets\":8001,\"clean_puts\":9002,\"clean_hits\":9003}\n\
         device| pass  a case\ndevice| 0 cases failed\ndevice| {\"tmem\":{\"driver\":{\"puts\":12}}}\n";
 
     #[test]
     fn a_good_run_says_how_much_was_given_back() {
         let text = judge(REPORT, SAID).unwrap();
         assert!(text.starts_with("64 MiB given back, 9000 pages put"), "{text}");
+        assert!(
+            text.contains("80 MiB given back") && text.contains("8000 of them swap and 9002 clean"),
+            "{text}"
+        );
     }
 
     #[test]
     fn what_went_wrong_is_named() {
         for (from, to, why) in [
-            ("67108864", "4096", "too little"),
+            ("67108864", "4096", "gives: a guest with nothing to do gave too little"),
+            ("83886080", "4096", "aware: a guest with nothing to do gave too little"),
             ("\"actual_pages\":4096", "\"actual_pages\":1", "does not hold"),
             ("\"ignored\":0", "\"ignored\":1", "bad request"),
             ("power-off", "died", "did not power off"),
@@ -152,11 +206,18 @@ mod tests {
             assert!(error.contains(why), "{error}");
         }
         for (from, to, why) in [
+            (
+                "\"corrupt\":0}\naware| TMEM-REPORT {\"event\":\"h",
+                "\"corrupt\":1}\naware| TMEM-REPORT {\"event\":\"h",
+                "damaged",
+            ),
             ("\"corrupt\":0", "\"corrupt\":1", "damaged"),
             ("\"oom_kill\":0", "\"oom_kill\":1", "killed"),
+            ("clean_hits\":9003", "clean_hits\":3", "clean_hits is only 3"),
+            ("\"hooks\"", "\"x\"", "nothing about its hooks"),
             ("0 cases", "1 cases", "case of /dev/tmem"),
             ("\"driver\"", "\"x\"", "stat"),
-            ("\"shrink\"", "\"x\"", "no `shrink` event"),
+            ("\"shrink\"", "\"x\"", "nothing was given back"),
         ] {
             let error = judge(REPORT, &SAID.replace(from, to)).unwrap_err();
             assert!(error.contains(why), "{error}");
