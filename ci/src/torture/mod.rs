@@ -19,7 +19,7 @@ use crate::command::CommandError;
 use crate::lab::watch::Limits;
 use crate::lab::{Added, Job, Lab, LabError};
 use parts::Parts;
-use world::{QUICK, WORLDS, World};
+use world::{QUICK, Setting, WORLDS, World};
 
 /// A scenario says when it starts and when it ends; none takes longer, even when three emulated CPUs share one real one.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
@@ -135,18 +135,25 @@ impl Plan<'_> {
         } else {
             self.scenarios.join(",")
         };
-        let mut added = parts.added();
-        let mut command = String::from("truncate -s 512M /tmp/swap.img /tmp/data.img; ");
+        let setting = Setting {
+            boot_file: lab.boot_file(self.world.kernel)?,
+            operations: self.operations,
+            seconds: self.seconds,
+            programs: parts.programs(),
+        };
+        let mut added = parts.added(self.world.kernel)?;
+        let mut command = self.world.prepare();
         if let Some(before) = self.world.before {
-            added.push(self.toml(dir, "before", before, parts)?);
+            added.push(self.toml(dir, "before", before, &setting)?);
             command.push_str(
                 "tmem run /lab/before.toml; [ $? = 3 ] || echo FAIL the guest did not reset itself; ",
             );
         }
-        added.push(self.toml(dir, "guest", &scenarios, parts)?);
+        added.push(self.toml(dir, "guest", &scenarios, &setting)?);
         command.push_str("tmem run /lab/guest.toml --report /out/report.json");
         let job = Job {
             added,
+            guests: vec![self.world.kernel],
             out: dir.join("out").join(self.world.name),
             limits: Limits { silence: SILENCE, total: TOTAL, ..Limits::default() },
             ..Job::new(&command)
@@ -161,9 +168,15 @@ impl Plan<'_> {
     }
 
     /// The configuration of a boot, at /lab/`boot`.toml.
-    fn toml(&self, dir: &Path, boot: &str, scenarios: &str, parts: &Parts) -> Result<Added, TortureError> {
+    fn toml(
+        &self,
+        dir: &Path,
+        boot: &str,
+        scenarios: &str,
+        setting: &Setting<'_>,
+    ) -> Result<Added, TortureError> {
         let from = dir.join(format!("{}-{boot}.toml", self.world.name));
-        let text = self.world.toml(self.operations, self.seconds, scenarios, parts.programs());
+        let text = self.world.toml(setting, scenarios);
         std::fs::write(&from, text).map_err(|error| TortureError::File(from.clone(), error))?;
         Ok(Added { from, to: format!("/lab/{boot}.toml") })
     }

@@ -16,7 +16,9 @@ const PROGRAMS: [(&str, &str); 4] =
 /// Files of this machine.
 #[derive(Debug)]
 pub(super) struct Parts {
-    initramfs: PathBuf,
+    images: Images,
+    /// More files for a guest's initramfs: path in the guest, file of this machine.
+    files: Vec<(String, PathBuf)>,
     /// The disk of programs; without it there are busybox and the workload.
     programs: Option<PathBuf>,
 }
@@ -25,23 +27,19 @@ impl Parts {
     /// Makes them, or finds them in the cache; what is compiled goes to `dir`.
     pub(super) fn make(dir: &Path) -> Result<Self, TortureError> {
         let images = crate::images::open()?;
-        let coherency = dir.join("coherency");
-        let test = crate::paths::root().join("guest-driver/linux/patches/test");
-        let mut gcc = Command::new("gcc");
-        gcc.args(["-O2", "-static", "-Wall", "-Werror", "-o"]).arg(&coherency);
-        command::run(gcc.arg(test.join("coherency.c")))?;
-        let module = |kind| images.driver_of_kind(KernelId::Small, kind).map(|module| module.path);
+        let linux = crate::paths::root().join("guest-driver/linux");
         let files = vec![
-            ("/opt/coherency".to_owned(), coherency),
-            ("/opt/hooks.sh".to_owned(), test.join("guest.sh")),
-            ("/opt/fakestore.ko".to_owned(), module(DriverKind::FakeStore)?),
+            ("/opt/coherency".to_owned(), compile(&linux.join("patches/test/coherency.c"), dir)?),
+            ("/opt/kexec".to_owned(), compile(&linux.join("test/kexec.c"), dir)?),
+            ("/opt/hooks.sh".to_owned(), linux.join("patches/test/guest.sh")),
         ];
-        Ok(Self { initramfs: initramfs(&images, files)?, programs: Some(programs(&images)?) })
+        let programs = Some(programs(&images)?);
+        Ok(Self { images, files, programs })
     }
 
     /// Those that need no program of this machine.
     pub(super) fn few() -> Result<Self, TortureError> {
-        Ok(Self { initramfs: initramfs(&crate::images::open()?, Vec::new())?, programs: None })
+        Ok(Self { images: crate::images::open()?, files: Vec::new(), programs: None })
     }
 
     /// Whether there is a disk of programs.
@@ -49,12 +47,35 @@ impl Parts {
         self.programs.is_some()
     }
 
-    /// What the lab has to have.
-    pub(super) fn added(&self) -> Vec<Added> {
-        let mut added = vec![Added { from: self.initramfs.clone(), to: "/lab/initramfs".into() }];
+    /// What the lab has to have for a guest with this kernel.
+    pub(super) fn added(&self, kernel: KernelId) -> Result<Vec<Added>, TortureError> {
+        let mut added = vec![Added { from: self.initramfs(kernel)?, to: "/lab/initramfs".into() }];
         added.extend(self.programs.clone().map(|from| Added { from, to: "/lab/programs.img".into() }));
-        added
+        Ok(added)
     }
+
+    /// The scenarios about the driver, the driver with a host inside, and our further files.
+    fn initramfs(&self, kernel: KernelId) -> Result<PathBuf, TortureError> {
+        let module = |kind| self.images.driver_of_kind(kernel, kind).map(|module| module.path);
+        let script = crate::paths::root().join("guest-driver/linux/test/guest.sh");
+        let mut files = self.files.clone();
+        files.push(("/opt/device.sh".to_owned(), script));
+        files.push(("/opt/test-host/tmem.ko".to_owned(), module(DriverKind::TestHost)?));
+        if kernel == KernelId::Small {
+            files.push(("/opt/fakestore.ko".to_owned(), module(DriverKind::FakeStore)?));
+        }
+        let modules = vec!["ext4".to_owned()];
+        Ok(self.images.guest_initramfs(&GuestSpec { modules, files, ..GuestSpec::new(kernel) })?)
+    }
+}
+
+/// The program of one C file, in `dir`.
+fn compile(source: &Path, dir: &Path) -> Result<PathBuf, TortureError> {
+    let program = dir.join(source.file_stem().unwrap_or_default());
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-O2", "-static", "-Wall", "-Werror", "-o"]).arg(&program);
+    command::run(gcc.arg(source))?;
+    Ok(program)
 }
 
 /// Debian's programs on a disk, whose blocks are too small for its pages to be offered to tmem: the counters are about the
@@ -67,13 +88,4 @@ fn programs(images: &Images) -> Result<PathBuf, TortureError> {
     }
     let spec = DiskSpec { name: "torture".into(), block_bytes: 1024, files, folders: Vec::new() };
     Ok(images.disk(&spec)?)
-}
-
-/// The scenarios about the driver, the driver with a host inside, and `files`.
-fn initramfs(images: &Images, mut files: Vec<(String, PathBuf)>) -> Result<PathBuf, TortureError> {
-    let script = crate::paths::root().join("guest-driver/linux/test/guest.sh");
-    let driver = images.driver_of_kind(KernelId::Small, DriverKind::TestHost)?;
-    files.push(("/opt/device.sh".to_owned(), script));
-    files.push(("/opt/test-host/tmem.ko".to_owned(), driver.path));
-    Ok(images.guest_initramfs(&GuestSpec { files, ..GuestSpec::new(KernelId::Small) })?)
 }

@@ -1,5 +1,9 @@
 //! The worlds: a host and a driver that are good, or bad in one way.
 
+use tmem_images::{KernelId, Series};
+
+use crate::lab::place_of;
+
 /// Scenarios of patches/test/guest.sh for a back end that takes pages.
 const ALL: &str = "swap_pages_come_back,swap_large_folios_travel_together,\
 swap_back_end_comes_late_and_may_not_go,swapoff_under_pressure,swap_two_areas_do_not_touch,clean_torture,\
@@ -10,6 +14,10 @@ clean_fio_verifies,both_at_once";
 /// Those that ask only for what is right, not for pages that the host has taken.
 const RIGHT: &str =
     "swap_whatever_the_host_does,clean_whatever_the_host_does,clean_back_end_comes_and_goes,both_at_once";
+
+/// The same, and swap that does not fit.
+const FULL: &str = "swap_store_is_full,swap_whatever_the_host_does,clean_whatever_the_host_does,\
+clean_back_end_comes_and_goes,both_at_once";
 
 /// Those that need the tricks of fakestore.ko.
 const TRICKS: &str = "swap_refusals_go_to_the_disk,swap_failed_puts_leave_nothing_behind,swap_store_is_full,\
@@ -45,6 +53,23 @@ const TEST_HOST: &str = "/opt/test-host/tmem.ko";
 /// The back end that does tricks.
 const FAKE_STORE: &str = "/opt/fakestore.ko";
 
+/// In the lab, what the guest of a world with [`World::after`] boots by itself: /dev/vdd and /dev/vde in there.
+const KERNEL_DISK: &str = "/tmp/kernel.img";
+const INITRD_DISK: &str = "/tmp/initrd.img";
+
+/// How long to torture, and with what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting<'a> {
+    /// The file of the kernel's folder that is booted.
+    pub(super) boot_file: &'a str,
+    /// Operations of each job of the coherency torture.
+    pub(super) operations: u32,
+    /// Seconds of each stress.
+    pub(super) seconds: u32,
+    /// Whether there is a disk of programs.
+    pub(super) programs: bool,
+}
+
 /// One world.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct World {
@@ -52,6 +77,8 @@ pub(super) struct World {
     pub(super) name: &'static str,
     /// What is bad in it.
     pub(super) what: &'static str,
+    /// What the guest boots.
+    pub(super) kernel: KernelId,
     /// Size of the host's store.
     store: &'static str,
     /// How hypercalls travel: `auto` or `port`.
@@ -66,12 +93,15 @@ pub(super) struct World {
     pub(super) scenarios: &'static str,
     /// A scenario of a boot before, which ends by rebooting the guest.
     pub(super) before: Option<&'static str>,
+    /// A scenario of the kernel that the last one of `scenarios` boots by itself, out of the host's sight.
+    pub(super) after: Option<&'static str>,
 }
 
 /// A good world, from which the others differ.
 const ROOMY: World = World {
     name: "roomy",
     what: "nothing: the store takes everything",
+    kernel: KernelId::Small,
     store: "768M",
     transport: "auto",
     tmem: "enabled = true",
@@ -79,6 +109,7 @@ const ROOMY: World = World {
     script: Script::Hooks(REAL),
     scenarios: ALL,
     before: None,
+    after: None,
 };
 
 /// All of them.
@@ -112,7 +143,7 @@ pub(super) static WORLDS: &[World] = &[
         scenarios: RIGHT,
         ..ROOMY
     },
-    World { name: "full", what: "the host has 4 MiB for everybody", store: "4M", scenarios: RIGHT, ..ROOMY },
+    World { name: "full", what: "the host has 4 MiB for everybody", store: "4M", scenarios: FULL, ..ROOMY },
     World {
         name: "nothing",
         what: "the host refuses everything, a pool too: a cap of 0",
@@ -156,6 +187,15 @@ pub(super) static WORLDS: &[World] = &[
         ..ROOMY
     },
     World {
+        name: "kexec",
+        what: "the kernel boots another, out of the host's sight, with pages in the store and swap on",
+        kernel: KernelId::Stock(Series::V6_12),
+        script: Script::Device(REAL),
+        scenarios: "kexec_with_pages_in_the_store",
+        after: Some("after_a_kexec"),
+        ..ROOMY
+    },
+    World {
         name: "tricks",
         what: "a back end in the guest that loses, refuses, fails, and once forgets to flush",
         script: Script::Hooks(FAKE_STORE),
@@ -165,6 +205,22 @@ pub(super) static WORLDS: &[World] = &[
     World {
         name: "device",
         what: "nothing: /dev/tmem0 over the real host",
+        script: Script::Device(REAL),
+        scenarios: DEVICE,
+        ..ROOMY
+    },
+    World {
+        name: "device-6.12",
+        what: "nothing: the same with Debian's kernel 6.12",
+        kernel: KernelId::Stock(Series::V6_12),
+        script: Script::Device(REAL),
+        scenarios: DEVICE,
+        ..ROOMY
+    },
+    World {
+        name: "device-6.1",
+        what: "nothing: the same with Debian's kernel 6.1",
+        kernel: KernelId::Stock(Series::V6_1),
         script: Script::Device(REAL),
         scenarios: DEVICE,
         ..ROOMY
@@ -180,6 +236,8 @@ pub(super) static WORLDS: &[World] = &[
     World {
         name: "bad-host",
         what: "a host inside the driver: too new, dead, without pools or batches, -EFAULT, refusals, lost pages",
+        // One pass: each page that is refused is an exit for the disk, which is slow in the lab.
+        variables: &["PASSES=1"],
         script: Script::Device(TEST_HOST),
         scenarios: BAD_HOST,
         ..ROOMY
@@ -198,29 +256,60 @@ pub(super) const QUICK: World = World {
 };
 
 impl World {
-    /// The file for `tmem run`: one guest with two vCPUs that runs `scenarios`, with a disk of `programs` or without.
-    pub(super) fn toml(&self, operations: u32, seconds: u32, scenarios: &str, programs: bool) -> String {
+    /// All that it runs.
+    #[cfg(test)]
+    fn all(&self) -> impl Iterator<Item = &'static str> {
+        self.scenarios.split(',').chain(self.before).chain(self.after)
+    }
+
+    /// What the lab does before the guest is started: its disks, and for a kernel that boots another that one as well, as disks,
+    /// which have whole sectors.
+    pub(super) fn prepare(&self) -> String {
+        let mut command = String::from("truncate -s 512M /tmp/swap.img /tmp/data.img; ");
+        if self.after.is_some() {
+            let kernel = place_of(self.kernel);
+            for (from, to) in
+                [(format!("{kernel}/bzImage"), KERNEL_DISK), ("/lab/initramfs".into(), INITRD_DISK)]
+            {
+                command.push_str(&format!("dd if={from} of={to} bs=64k conv=sync 2>/dev/null; "));
+            }
+        }
+        command
+    }
+
+    /// The file for `tmem run`: one guest with two vCPUs that runs `scenarios`.
+    pub(super) fn toml(&self, setting: &Setting<'_>, scenarios: &str) -> String {
         let script = match self.script {
-            Script::Hooks(module) => format!("STORE={module},OPERATIONS={operations},sh,/opt/hooks.sh"),
+            Script::Hooks(module) => {
+                format!("STORE={module},OPERATIONS={},sh,/opt/hooks.sh", setting.operations)
+            }
             Script::Device(module) => format!("BACKING=/dev/vda,sh,/opt/device.sh,{module}"),
         };
         let variables: String = self.variables.iter().map(|variable| format!("{variable},")).collect();
-        let (disk, root) = if programs {
+        let (programs, root) = if setting.programs {
             (", \"/lab/programs.img,ro\"", "guest.root=/dev/vdc")
         } else {
             ("", "guest.run=/bin/busybox,--install,-s,/bin")
         };
+        let other = if self.after.is_some() {
+            format!(", \"{KERNEL_DISK},ro\", \"{INITRD_DISK},ro\"")
+        } else {
+            String::new()
+        };
         format!(
-            "[store]\nsize = \"{}\"\n\n[[guest]]\nname = \"torture\"\nkernel = \"/images/small/vmlinux\"\n\
+            "[store]\nsize = \"{}\"\n\n[[guest]]\nname = \"torture\"\nkernel = \"{}/{}\"\n\
              initrd = \"/lab/initramfs\"\nmemory = \"{}M\"\nvcpus = 2\n\
              transport = \"{}\"\n\
-             disks = [\"/tmp/swap.img\", \"/tmp/data.img\"{disk}]\ntmem = {{ {} }}\n\
-             cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk \
-             {root} guest.run=env,SECONDS_OF_STRESS={seconds},{variables}{script},{scenarios}\"\n",
+             disks = [\"/tmp/swap.img\", \"/tmp/data.img\"{programs}{other}]\ntmem = {{ {} }}\n\
+             cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk,ext4 \
+             {root} guest.run=env,SECONDS_OF_STRESS={},{variables}{script},{scenarios}\"\n",
             self.store,
+            place_of(self.kernel),
+            setting.boot_file,
             self.memory_mib(),
             self.transport,
             self.tmem,
+            setting.seconds,
         )
     }
 
@@ -241,11 +330,14 @@ mod tests {
     const HOOKS: &str = include_str!("../../../guest-driver/linux/patches/test/guest.sh");
     const DEVICE: &str = include_str!("../../../guest-driver/linux/test/guest.sh");
 
+    const SETTING: Setting<'_> =
+        Setting { boot_file: "vmlinux", operations: 99_999, seconds: 999, programs: true };
+
     #[test]
     fn every_scenario_of_every_world_is_in_its_script() {
         for world in WORLDS.iter().chain([&QUICK]) {
             let script = if matches!(world.script, Script::Hooks(_)) { HOOKS } else { DEVICE };
-            for scenario in world.scenarios.split(',').chain(world.before) {
+            for scenario in world.all() {
                 assert!(script.contains(&format!("scenario_{scenario}()")), "{}: {scenario}", world.name);
             }
         }
@@ -258,7 +350,7 @@ mod tests {
             for (name, _) in named {
                 let runs = |world: &World| {
                     matches!(world.script, Script::Hooks(_)) == hooks
-                        && world.scenarios.split(',').chain(world.before).any(|scenario| scenario == name)
+                        && world.all().any(|scenario| scenario == name)
                 };
                 assert!(WORLDS.iter().any(runs), "{name}");
             }
@@ -267,17 +359,28 @@ mod tests {
 
     #[test]
     fn a_world_tells_the_host_and_the_script_what_is_bad() {
-        let tiny = WORLDS.iter().find(|world| world.name == "tiny").unwrap().toml(5, 6, "a,b", true);
+        let tiny = WORLDS.iter().find(|world| world.name == "tiny").unwrap();
+        let tiny = tiny.toml(&Setting { operations: 5, seconds: 6, ..SETTING }, "a,b");
         assert!(tiny.contains("tmem = { enabled = true, cap = \"2M\" }"), "{tiny}");
         assert!(tiny.contains("SECONDS_OF_STRESS=6,STORE=/modules/tmem.ko,OPERATIONS=5,sh"), "{tiny}");
         assert!(tiny.contains("/opt/hooks.sh,a,b\""), "{tiny}");
     }
 
     #[test]
+    fn a_kernel_that_boots_another_has_it_on_disks() {
+        let world = WORLDS.iter().find(|world| world.name == "kexec").unwrap();
+        let text = world.toml(&SETTING, world.scenarios);
+        for (disk, from) in [(KERNEL_DISK, "/images/stock-6.12/bzImage"), (INITRD_DISK, "/lab/initramfs")] {
+            assert!(text.contains(&format!("\"{disk},ro\"")), "{text}");
+            assert!(world.prepare().contains(&format!("if={from} of={disk} ")), "{}", world.prepare());
+        }
+    }
+
+    #[test]
     fn a_world_fits_on_a_command_line() {
         for world in WORLDS {
             // 2048 bytes (arch/x86/include/asm/setup.h), less what the VMM adds about its devices.
-            let text = world.toml(99_999, 999, world.scenarios, true);
+            let text = world.toml(&SETTING, world.scenarios);
             let line = text.lines().find(|line| line.starts_with("cmdline")).unwrap();
             assert!(line.len() < 1536, "{}: {}", world.name, line.len());
         }

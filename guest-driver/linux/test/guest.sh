@@ -5,19 +5,23 @@
 #
 #   guest.sh MODULE [SCENARIO]...
 #
-# Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, tmem-workload (images/workload), and a spare disk in BACKING
-# (default /dev/vda). With a module that was built with TMEM_TEST_HOST=1 all scenarios can run; without, those that need a bad host are skipped, and say so.
+# Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, tmem-workload (images/workload), kexec (beside this file), and
+# a spare disk in BACKING (default /dev/vda); for kexec, disks with the kernel and the initramfs to boot, in KERNEL and INITRD
+# (default /dev/vdd and /dev/vde). With a module that was built with TMEM_TEST_HOST=1 all scenarios can run; without, those that need a bad host are skipped, and say so.
 # Prints "ok NAME", "skip NAME reason" or "FAIL NAME reason" for each scenario; exits with the number of failures.
 
 MODULE=$1
 shift
 BACKING=${BACKING:-/dev/vda}
+KERNEL=${KERNEL:-/dev/vdd}
+INITRD=${INITRD:-/dev/vde}
 SECONDS_OF_STRESS=${SECONDS_OF_STRESS:-20}
 STATS=/sys/kernel/debug/tmem/stats
 PARAMETERS=/sys/module/tmem/parameters
 CGROUP=/sys/fs/cgroup/tmem-test
 fails=0
-self=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+here=$(cd "$(dirname "$0")" && pwd)
+self=$here/$(basename "$0")
 case $MODULE in /*) ;; *) MODULE=$PWD/$MODULE ;; esac
 # Programs leave files where they are.
 cd /tmp
@@ -25,6 +29,8 @@ cd /tmp
 fake() { grep -q test_refuse_every "$MODULE"; }
 stat() { sed -n "s/^$1 //p" $STATS; }
 vmstat() { sed -n "s/^$1 //p" /proc/vmstat; }
+# Pages that the host holds for this guest's swap.
+held() { sed -n 's/^persistent_pages //p' /sys/kernel/debug/tmem/host; }
 say() { echo "    $*"; }
 wrong() { reason="$*"; return 1; }
 
@@ -121,10 +127,9 @@ scenario_file_system_with_trim() {
 scenario_discard_gives_memory_back() {
 	load size=64M || return 1
 	dd if=/dev/urandom of=/dev/tmem0 bs=1M count=64 oflag=direct 2>/dev/null || { wrong "dd"; return 1; }
-	held=$(sed -n 's/^persistent_pages //p' /sys/kernel/debug/tmem/host)
+	before=$(held)
 	blkdiscard /dev/tmem0 || { wrong "blkdiscard"; return 1; }
-	left=$(sed -n 's/^persistent_pages //p' /sys/kernel/debug/tmem/host)
-	[ "$held" = 16384 ] && [ "$left" = 0 ] || { wrong "$held pages held, $left after discard"; return 1; }
+	[ "$before" = 16384 ] && [ "$(held)" = 0 ] || { wrong "$before pages held, $(held) after discard"; return 1; }
 	[ "$(cat /dev/tmem0 | tr -d '\0' | wc -c)" = 0 ] || { wrong "something is not zero"; return 1; }
 	unload
 }
@@ -206,12 +211,12 @@ scenario_freed_slots_are_flushed() {
 	pressure || return 1
 	# The slots are free now, but for those in the caches of the CPUs; the driver tells the host within seconds.
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
-		held=$(sed -n 's/^persistent_pages //p' /sys/kernel/debug/tmem/host)
-		[ "$held" -lt 2000 ] && break
+		left=$(held)
+		[ "$left" -lt 2000 ] && break
 		sleep 1
 	done
-	say "slots freed $(stat slots_freed), flushed $(stat flushes), held $held, exits $(stat exits), puts $(stat puts)"
-	[ "$held" -lt 2000 ] || { wrong "the host still holds $held pages"; return 1; }
+	say "slots freed $(stat slots_freed), flushed $(stat flushes), held $left, exits $(stat exits), puts $(stat puts)"
+	[ "$left" -lt 2000 ] || { wrong "the host still holds $left pages"; return 1; }
 	swap_off && unload
 }
 
@@ -349,6 +354,32 @@ scenario_rmmod_while_in_use_is_refused() {
 	mke2fs -F -b 4096 /dev/tmem0 >/dev/null 2>&1 && mount -t ext4 /dev/tmem0 /tmp/mnt || { wrong "mount"; return 1; }
 	! rmmod tmem 2>/dev/null || { wrong "rmmod succeeded under a mount"; return 1; }
 	umount /tmp/mnt && unload
+}
+
+# --- a kernel that is gone without a word, and the one after it, which the host takes for the same
+
+scenario_kexec_with_pages_in_the_store() {
+	load size=512M backing="$BACKING" || return 1
+	swap_on || { wrong "swapon"; return 1; }
+	cat "$KERNEL" >/tmp/kernel && cat "$INITRD" >/tmp/initrd || { wrong "no kernel to boot"; return 1; }
+	limited 16 tmem-workload run --memory 48M --passes 100 >/tmp/workload.log 2>&1 &
+	job=$!
+	while [ "$(held)" -lt 6000 ] && kill -0 $job 2>/dev/null; do sleep 1; done
+	[ "$(held)" -ge 6000 ] || { wrong "the host holds only $(held) pages"; return 1; }
+	say "pages in the store: $(held), booting another kernel"
+	"$here/kexec" /tmp/kernel /tmp/initrd "$(sed 's/kexec_with_pages_in_the_store/after_a_kexec/' /proc/cmdline)"
+	wrong "still there"
+}
+
+scenario_after_a_kexec() {
+	load size=64M || return 1
+	dmesg | grep -o 'destroyed 1 of 1 pools that an earlier boot left' || { dmesg | tail; wrong "no pool was left"; return 1; }
+	[ "$(sed -n 's/^pools //p' /sys/kernel/debug/tmem/host)" = 1 ] && [ "$(held)" = 0 ] ||
+		{ cat /sys/kernel/debug/tmem/host; wrong "more than the driver's own pool, or pages in it"; return 1; }
+	[ "$(cat /dev/tmem0 | tr -d '\0' | wc -c)" = 0 ] || { wrong "something is not zero"; return 1; }
+	swap_on || { wrong "swapon"; return 1; }
+	pressure || return 1
+	swap_off && unload
 }
 
 grep -q ' /sys/kernel/debug ' /proc/mounts || mount -t debugfs none /sys/kernel/debug
