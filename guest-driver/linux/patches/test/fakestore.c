@@ -178,20 +178,26 @@ static int store_get_page(const struct tmem_page *p)
 	return 1;
 }
 
-static void store_check_call(const struct tmem_page *p, unsigned int n, bool folio)
+enum store_call { STORE_PUT, STORE_GET, STORE_FLUSH };
+
+static void store_check_call(const struct tmem_page *p, unsigned int n, enum store_call what)
 {
+	const struct folio *folio;
 	unsigned int i;
+	bool swap;
 
 	store_check(!in_interrupt(), "called from an interrupt");
 	store_check(preemptible() == 0, "called with preemption on");
 	store_check(n >= 1 && n <= TMEM_CALL_PAGES, "wrong number of pages");
 	for (i = 0; i < n; i++) {
 		store_check(p[i].pool >= 0 && p[i].pool < STORE_POOLS && store_pool[p[i].pool], "no such pool");
-		if (!folio)
+		if (what == STORE_FLUSH)
 			continue;
-		store_check(folio_test_locked(page_folio(p[i].page)), "page not locked");
-		store_check(!folio_test_writeback(page_folio(p[i].page)) ||
-			    store_pool[p[i].pool] == STORE_PERSISTENT, "page under writeback");
+		folio = page_folio(p[i].page);
+		/* Single pages on their way to swap are held by their writeback alone. */
+		swap = store_pool[p[i].pool] == STORE_PERSISTENT && folio_test_writeback(folio);
+		store_check(folio_test_locked(folio) || (swap && what == STORE_PUT), "page not locked");
+		store_check(!folio_test_writeback(folio) || swap, "page under writeback");
 	}
 }
 
@@ -201,12 +207,13 @@ static int store_flush_page(const struct tmem_page *p)
 	return 0;
 }
 
-static void store_call(struct tmem_page *p, unsigned int n, bool folio, int (*one)(const struct tmem_page *p))
+static void store_call(struct tmem_page *p, unsigned int n, enum store_call what,
+		       int (*one)(const struct tmem_page *p))
 {
 	unsigned long flags;
 	unsigned int i;
 
-	store_check_call(p, n, folio);
+	store_check_call(p, n, what);
 	spin_lock_irqsave(&store_lock, flags);
 	calls++;
 	for (i = 0; i < n; i++)
@@ -216,17 +223,17 @@ static void store_call(struct tmem_page *p, unsigned int n, bool folio, int (*on
 
 static void store_put(struct tmem_page *p, unsigned int n)
 {
-	store_call(p, n, true, store_put_page);
+	store_call(p, n, STORE_PUT, store_put_page);
 }
 
 static void store_get(struct tmem_page *p, unsigned int n)
 {
-	store_call(p, n, true, store_get_page);
+	store_call(p, n, STORE_GET, store_get_page);
 }
 
 static void store_flush(struct tmem_page *p, unsigned int n)
 {
-	store_call(p, n, false, store_flush_page);
+	store_call(p, n, STORE_FLUSH, store_flush_page);
 }
 
 static int store_flush_range(int pool, const u64 oid[3], u32 first, u64 count)

@@ -167,7 +167,7 @@ scenario_swap_failed_puts_leave_nothing_behind() {
 scenario_swap_store_is_full() {
 	load swap pages=4000 || return 1
 	swap_on || return 1
-	limited 64 tmem-workload run --memory 128M --threads 2 --passes 2 --mix random=100 >/tmp/workload.log 2>&1 ||
+	limited 64 tmem-workload run --memory 96M --passes 1 --mix random=100 >/tmp/workload.log 2>&1 ||
 		{ tail -5 /tmp/workload.log; wrong "tmem-workload failed"; return 1; }
 	swap_story && swap_off && unload || return 1
 	used swap_refused 1000
@@ -416,7 +416,7 @@ run() {
 	swapoff "$DISK" 2>/dev/null
 	[ -z "$STORE" ] || rmmod "$module" 2>/dev/null
 	rmdir $CGROUP 2>/dev/null
-	if dmesg -c | grep -E 'WARNING|BUG|Oops|INFO: task|lockdep|corrupt|Write-error|Read-error' ; then
+	if dmesg -c | grep -B 1 -E 'WARNING|BUG|Oops|INFO: task|lockdep|corrupt|Write-error|Read-error' ; then
 		echo "FAIL $1 the kernel complained"
 		fails=$((fails + 1))
 	fi
