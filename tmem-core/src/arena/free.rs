@@ -5,6 +5,9 @@ use crate::page::PAGE_SIZE;
 
 /// Frames in an extent.
 pub(super) const EXTENT: u32 = (HUGE / PAGE_SIZE) as u32;
+/// Calm rounds after the last frame was taken in which memory is kept ready for the next: 10 s at the rate at which
+/// [`Store::maintain`](crate::Store::maintain) asks to be called.
+const READY_ROUNDS: u8 = 200;
 const WORDS: usize = (EXTENT / 64) as usize;
 
 /// The free frames of the whole arena, beyond those in magazines.
@@ -17,6 +20,8 @@ pub(super) struct Free {
     bare: u32,
     /// Extents below this one keep their memory.
     committed: usize,
+    /// Calm rounds that are left of those in which memory is kept ready for the next puts.
+    ready: u8,
 }
 
 struct Extent {
@@ -42,7 +47,7 @@ impl Free {
                 Extent { bits, free: free as u16, backed: false, idle: 0 }
             })
             .collect();
-        Self { extents, lowest: 0, free: frames, bare: frames, committed: 0 }
+        Self { extents, lowest: 0, free: frames, bare: frames, committed: 0, ready: 0 }
     }
 
     /// Marks the extents of the first `frames` frames as backed, for good.
@@ -63,6 +68,7 @@ impl Free {
 
     /// Takes up to `want` frames, from the lowest extents.
     pub(super) fn take(&mut self, want: usize, into: &mut Vec<u32>) {
+        self.ready = READY_ROUNDS;
         let goal = into.len() + want;
         while into.len() < goal
             && let Some(extent) = self.extents.get_mut(self.lowest)
@@ -98,8 +104,12 @@ impl Free {
         self.lowest = self.lowest.min(at);
     }
 
-    /// The lowest extent that has free frames and no memory behind it, marked as backed.
-    pub(super) fn back_one(&mut self) -> Option<u32> {
+    /// The lowest extent that has free frames and no memory behind it, marked as backed; none if `ahead` free frames
+    /// have memory, or if no frame was taken for long.
+    pub(super) fn back_one(&mut self, ahead: u32) -> Option<u32> {
+        if self.ready == 0 || self.free - self.bare >= ahead {
+            return None;
+        }
         let at =
             self.lowest + self.extents.get(self.lowest..)?.iter().position(|e| !e.backed && e.free > 0)?;
         let extent = self.extents.get_mut(at)?;
@@ -108,15 +118,17 @@ impl Free {
         Some(at as u32 * EXTENT)
     }
 
-    /// Whether an extent is wholly free, backed, and not needed to keep `keep` free frames backed.
-    pub(super) fn has_idle(&self, keep: u32) -> bool {
-        self.free - self.bare >= keep + EXTENT
+    /// Whether an extent is wholly free and backed, which it need not stay.
+    pub(super) fn has_idle(&self) -> bool {
+        self.free - self.bare >= EXTENT
             && self.extents.iter().skip(self.committed).any(|e| e.backed && u32::from(e.free) == EXTENT)
     }
 
     /// Takes an extent that was wholly free for `rounds` calls, with all its frames, to give its memory back; return it
-    /// with [`give_back`](Self::give_back).
+    /// with [`give_back`](Self::give_back). `keep` free frames stay backed until no frame was taken for many calls.
     pub(super) fn take_idle(&mut self, rounds: u8, keep: u32) -> Option<u32> {
+        self.ready = self.ready.saturating_sub(1);
+        let keep = if self.ready > 0 { keep } else { 0 };
         if self.free - self.bare < keep + EXTENT {
             return None;
         }
@@ -191,6 +203,21 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_kept_ready_only_while_frames_are_taken() {
+        let mut free = Free::new(4 * EXTENT);
+        assert_eq!(free.back_one(2 * EXTENT), None, "nobody has taken any");
+        let mut got = Vec::new();
+        free.take(1, &mut got);
+        free.put(0);
+        assert_eq!(free.back_one(2 * EXTENT), Some(EXTENT));
+        assert_eq!(free.back_one(2 * EXTENT), None, "so many are ready");
+        let keep = |free: &mut Free| free.take_idle(0, 2 * EXTENT).inspect(|first| free.give_back(*first));
+        assert!((1..READY_ROUNDS).all(|_| keep(&mut free).is_none()));
+        assert_eq!((keep(&mut free), keep(&mut free), keep(&mut free)), (Some(EXTENT), Some(0), None));
+        assert!(!free.has_idle());
+    }
+
+    #[test]
     fn only_an_extent_idle_for_long_is_given_back() {
         let mut free = Free::new(2 * EXTENT);
         let mut got = Vec::new();
@@ -201,7 +228,7 @@ mod tests {
         assert_eq!(free.free(), EXTENT);
         free.give_back(EXTENT);
         assert_eq!((free.free(), free.bare()), (2 * EXTENT, EXTENT));
-        assert_eq!(free.back_one(), Some(EXTENT));
+        assert_eq!(free.back_one(2 * EXTENT), Some(EXTENT));
         assert_eq!(free.bare(), 0);
     }
 }

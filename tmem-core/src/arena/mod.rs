@@ -258,13 +258,11 @@ impl Arena {
         self.bare.load(Ordering::Relaxed)
     }
 
-    /// Backs one extent with memory when fewer than `ahead` free frames have some. True when it did.
+    /// Backs one extent with memory when fewer than `ahead` free frames have some and frames are being taken. True when it
+    /// did.
     pub(crate) fn populate_ahead(&self, ahead: u32) -> bool {
         let mut free = self.free.lock();
-        if free.free() - free.bare() >= ahead {
-            return false;
-        }
-        let Some(first) = free.back_one() else { return false };
+        let Some(first) = free.back_one(ahead) else { return false };
         self.publish(&free);
         drop(free);
         // Outside the lock: another thread may take these frames meanwhile, and then faults them in itself.
@@ -272,13 +270,13 @@ impl Arena {
         true
     }
 
-    /// Whether there may be an extent to give back in time, with `keep` free frames kept backed.
-    pub(crate) fn may_trim(&self, keep: u32) -> bool {
-        self.free.lock().has_idle(keep)
+    /// Whether there may be an extent to give back in time.
+    pub(crate) fn may_trim(&self) -> bool {
+        self.free.lock().has_idle()
     }
 
     /// Gives the memory of one extent back to the host that was free for `rounds` earlier calls, keeping `keep` free
-    /// frames backed. True when it did.
+    /// frames backed as long as frames were taken lately. True when it did.
     pub(crate) fn trim(&self, rounds: u8, keep: u32) -> bool {
         let Some(first) = self.free.lock().take_idle(rounds, keep) else { return false };
         self.map.discard(first, EXTENT);

@@ -27,7 +27,7 @@ const EVICT_AHEAD: u32 = 64;
 const MOST_AHEAD: u32 = 2048;
 /// Pages evicted before segments are looked at.
 const EVICT_STEP: u32 = 16;
-/// Frames kept backed with memory ahead of puts: 16 MiB.
+/// Frames kept backed with memory ahead of puts while there are any: 16 MiB.
 const AHEAD: u32 = 4096;
 /// Rounds of trimming before a free extent goes back to the host.
 const IDLE_ROUNDS: u8 = 32;
@@ -147,7 +147,7 @@ impl Store {
         let work = !self.background.jobs.lock().is_empty()
             || self.has_young()
             || self.is_short()
-            || self.arena.may_trim(AHEAD);
+            || self.arena.may_trim();
         work.then_some(REST)
     }
 
