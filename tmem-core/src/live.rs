@@ -29,14 +29,6 @@ impl LivePage<'_> {
         self.at.as_ptr().cast_const().cast()
     }
 
-    /// The first 64 bits, in native order.
-    pub(crate) fn first_word(self) -> u64 {
-        let mut bytes = [0; 8];
-        // SAFETY: as in `copy_to`.
-        unsafe { std::ptr::copy_nonoverlapping(self.as_ptr(), bytes.as_mut_ptr(), bytes.len()) }
-        u64::from_ne_bytes(bytes)
-    }
-
     /// Copies the page as it is now.
     pub(crate) fn copy_to(self, to: &mut Page) {
         // SAFETY: readable by the promise of `new`, and `to` is borrowed alone. Whoever writes the page is a guest, outside

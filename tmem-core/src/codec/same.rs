@@ -13,9 +13,8 @@ const STRIDE: usize = 256;
 pub(crate) fn same_word(page: LivePage<'_>) -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        let word = page.first_word();
         // SAFETY: the processor has AVX2, as was just asked.
-        return unsafe { vectors::is_all(page, word) }.then_some(word);
+        return unsafe { vectors::same_word(page) };
     }
     let mut copy = [0; PAGE_SIZE];
     page.copy_to(&mut copy);

@@ -4,8 +4,9 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi32, _mm256_or_si256, _mm256_set1_epi64x,
-    _mm256_setzero_si256, _mm256_storeu_si256, _mm256_testz_si256, _mm256_xor_si256,
+    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi32, _mm256_extract_epi64, _mm256_loadu_si256,
+    _mm256_or_si256, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_testz_si256,
+    _mm256_xor_si256,
 };
 
 use super::checksum::{LANES, Sums};
@@ -27,7 +28,8 @@ const STRIDE: usize = 4;
 #[target_feature(enable = "avx2")]
 pub(super) fn checksum(page: &Page) -> u32 {
     let mut lanes = Lanes::new();
-    (0..ROWS).for_each(|number| lanes.add(load(page.into(), number)));
+    let (rows, _) = page.as_chunks::<ROW>();
+    rows.iter().for_each(|row| lanes.add(load(row)));
     lanes.sums().fold()
 }
 
@@ -35,47 +37,56 @@ pub(super) fn checksum(page: &Page) -> u32 {
 #[target_feature(enable = "avx2")]
 pub(super) fn copy(from: LivePage<'_>, to: &mut Page) -> u32 {
     let mut lanes = Lanes::new();
-    each_row(from, to, |row| lanes.add(row));
+    each_row(from.as_ptr(), to, |number| {
+        let row = load_live(from, number);
+        lanes.add(row);
+        row
+    });
     lanes.sums().fold()
 }
 
 /// Copies a page.
 #[target_feature(enable = "avx2")]
 pub(super) fn copy_plain(from: &Page, to: &mut Page) {
-    each_row(from.into(), to, |_| {});
+    let (rows, _) = from.as_chunks::<ROW>();
+    each_row(from.as_ptr(), to, |number| {
+        rows.get(number).map_or([_mm256_setzero_si256(); 2], |row| load(row))
+    });
 }
 
-/// Whether all of a page is one word.
+/// The 64-bit word that all of a page repeats, if it does.
 #[target_feature(enable = "avx2")]
-pub(super) fn is_all(page: LivePage<'_>, word: u64) -> bool {
-    let word = _mm256_set1_epi64x(word.cast_signed());
-    (0..ROWS).step_by(STRIDE).all(|first| {
+pub(super) fn same_word(page: LivePage<'_>) -> Option<u64> {
+    let [first, _] = load_live(page, 0);
+    let first = _mm256_extract_epi64::<0>(first);
+    let word = _mm256_set1_epi64x(first);
+    let same = (0..ROWS).step_by(STRIDE).all(|first| {
         let mut differ = _mm256_setzero_si256();
         for number in first..first + STRIDE {
-            let [low, high] = load(page, number);
+            let [low, high] = load_live(page, number);
             differ = _mm256_or_si256(differ, _mm256_xor_si256(low, word));
             differ = _mm256_or_si256(differ, _mm256_xor_si256(high, word));
         }
         _mm256_testz_si256(differ, differ) == 1
-    })
+    });
+    same.then_some(first.cast_unsigned())
 }
 
-/// Copies row by row, and shows each to `see`.
+/// Copies the page at `from` row by row, as `load` reads them.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn each_row(from: LivePage<'_>, to: &mut Page, mut see: impl FnMut([__m256i; 2])) {
+fn each_row(from: *const u8, to: &mut Page, mut load: impl FnMut(usize) -> [__m256i; 2]) {
     for at in (0..AHEAD).step_by(ROW) {
-        ask_for(from.as_ptr(), at);
+        ask_for(from, at);
         ask_for(to.as_ptr(), at);
     }
     for number in 0..ROWS {
         let at = number * ROW;
         if at < PAGE_SIZE - AHEAD {
-            ask_for(from.as_ptr(), at + AHEAD);
+            ask_for(from, at + AHEAD);
             ask_for(to.as_ptr(), at + AHEAD);
         }
-        let row = load(from, number);
-        see(row);
+        let row = load(number);
         let (places, _) = to.as_chunks_mut::<ROW>();
         if let Some(place) = places.get_mut(number) {
             store(row, place);
@@ -91,10 +102,18 @@ fn ask_for(page: *const u8, at: usize) {
     _mm_prefetch::<_MM_HINT_T0>(page.wrapping_add(at).cast());
 }
 
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(row: &[u8; ROW]) -> [__m256i; 2] {
+    let at = row.as_ptr();
+    // SAFETY: a row is two vectors of bytes, all readable, and the load needs no alignment.
+    unsafe { [_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.add(VECTOR).cast())] }
+}
+
 /// A row of a page, each of its vectors read once.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(page: LivePage<'_>, number: usize) -> [__m256i; 2] {
+fn load_live(page: LivePage<'_>, number: usize) -> [__m256i; 2] {
     debug_assert!(number < ROWS);
     let at = page.as_ptr().wrapping_add(number * ROW);
     let (low, high);
