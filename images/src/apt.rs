@@ -116,57 +116,75 @@ pub(crate) fn refresh_lists(progress: &Progress, cache: &Cache) -> Result<()> {
 
 /// The package's .deb file in the cache, downloaded if it is not there, verified in either case.
 pub(crate) fn fetch(progress: &Progress, cache: &Cache, package: &Package) -> Result<PathBuf> {
-    let file = cache.packages().join(format!(
+    fetch_all(progress, cache, std::slice::from_ref(package))?;
+    Ok(place(cache, package))
+}
+
+/// Brings the .deb files of all `packages` to their places in the cache, with one run of apt-get.
+pub(crate) fn fetch_all(progress: &Progress, cache: &Cache, packages: &[Package]) -> Result<()> {
+    let _only_us = cache.lock(progress, "download")?;
+    let mut missing = Vec::new();
+    for package in packages {
+        let file = place(cache, package);
+        if file.exists() {
+            match verify(&file, package) {
+                Ok(()) => continue,
+                // A download that was cut short by a power failure, say. Fetch it again.
+                Err(_) => fs::remove_file(&file).map_err(Error::io("remove", &file))?,
+            }
+        }
+        missing.push(package);
+    }
+    if missing.is_empty() { Ok(()) } else { download(progress, cache, &missing) }
+}
+
+/// Where a package's .deb file is kept, under the name that apt-get gives it.
+pub(crate) fn place(cache: &Cache, package: &Package) -> PathBuf {
+    cache.packages().join(format!(
         "{}_{}_{}.deb",
         package.name,
         package.version.replace(':', "%3a"),
         package.architecture
-    ));
-    let _only_us = cache.lock(progress, &format!("deb-{}", package.name))?;
-    if file.exists() {
-        match verify(&file, package) {
-            Ok(()) => return Ok(file),
-            // A download that was cut short by a power failure, say. Fetch it again.
-            Err(_) => fs::remove_file(&file).map_err(Error::io("remove", &file))?,
-        }
-    }
-    download(progress, cache, package, &file)?;
-    Ok(file)
+    ))
 }
 
-/// Unpacks a .deb file into a folder; nothing of it runs.
-pub(crate) fn unpack(deb: &Path, into: &Path) -> Result<()> {
-    command::output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(into)).map(|_| ())
+/// Unpacks a .deb file into a folder, beside what is there; nothing of it runs. The paths in it.
+pub(crate) fn unpack(deb: &Path, into: &Path) -> Result<Vec<String>> {
+    let listed = command::output(Command::new("dpkg-deb").arg("--vextract").arg(deb).arg(into))?;
+    Ok(listed
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix('.')?.trim_end_matches('/').to_owned()))
+        .collect())
 }
 
-fn download(progress: &Progress, cache: &Cache, package: &Package, file: &Path) -> Result<()> {
-    let dir = cache.root().join("work").join(format!("download-{}", package.name));
+fn download(progress: &Progress, cache: &Cache, packages: &[&Package]) -> Result<()> {
+    let dir = cache.root().join("work/download");
     if dir.exists() {
         fs::remove_dir_all(&dir).map_err(Error::io("remove", &dir))?;
     }
     cache::make_dir(&dir)?;
+    let what = match packages {
+        [package] => package.to_string(),
+        packages => format!("{} packages", packages.len()),
+    };
     let mut get = Command::new("apt-get");
     // Without the option, root's apt tries to write as user _apt into our folder and complains.
-    get.args(["-q", "-o", "APT::Sandbox::User=root", "download"]);
-    get.arg(format!("{}={}", package.name, package.version)).current_dir(&dir);
-    match command::long(progress, &format!("downloading {package}"), &mut get, &dir.join("log")) {
-        Err(Error::Failed { tail, .. }) => {
-            return Err(Error::Download { package: package.to_string(), tail });
-        }
+    get.args(["-q", "-o", "APT::Sandbox::User=root", "download"]).current_dir(&dir);
+    get.args(packages.iter().map(|package| format!("{}={}", package.name, package.version)));
+    match command::long(progress, &format!("downloading {what}"), &mut get, &dir.join("log")) {
+        Err(Error::Failed { tail, .. }) => return Err(Error::Download { package: what, tail }),
         other => other?,
     }
-    let deb = find_deb(&dir)?;
-    verify(&deb, package)?;
-    fs::rename(&deb, file).map_err(Error::io("move into place", file))?;
+    for package in packages {
+        let file = place(cache, package);
+        let deb = file.file_name().map(|name| dir.join(name)).unwrap_or_default();
+        if !deb.exists() {
+            return Err(Error::Layout { what: format!("the downloaded .deb file of {package}"), path: dir });
+        }
+        verify(&deb, package)?;
+        fs::rename(&deb, &file).map_err(Error::io("move into place", &file))?;
+    }
     fs::remove_dir_all(&dir).map_err(Error::io("remove", &dir))
-}
-
-fn find_deb(dir: &Path) -> Result<PathBuf> {
-    let entries = fs::read_dir(dir).map_err(Error::io("list", dir))?;
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .ok_or_else(|| Error::Layout { what: "the downloaded .deb file".to_owned(), path: dir.to_path_buf() })
 }
 
 fn verify(file: &Path, package: &Package) -> Result<()> {
@@ -182,10 +200,15 @@ fn verify(file: &Path, package: &Package) -> Result<()> {
     })
 }
 
-/// The first record in apt-cache's output that can be downloaded. apt lists the newest version first; a version that is
-/// installed but no longer in the archive has no checksum and is skipped.
+/// The first record in apt-cache's output that can be downloaded. apt lists the newest version first.
 fn first_record(text: &str) -> Option<Package> {
-    text.split("\n\n").find_map(|record| {
+    records(text).next()
+}
+
+/// The records in apt-cache's output that can be downloaded: a version that is installed but no longer in the archive has no
+/// file there and is skipped.
+pub(crate) fn records(text: &str) -> impl Iterator<Item = Package> {
+    text.split("\n\n").filter_map(|record| {
         let field = |name: &str| {
             record
                 .lines()

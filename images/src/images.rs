@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::apt::{self, Package, StockPackages};
 use crate::cache::{self, Cache, Recipe};
+use crate::closure;
 use crate::command::Progress;
 use crate::disk::{self, DiskSpec};
 use crate::driver::{self, DriverKind};
@@ -16,6 +17,7 @@ use crate::kernel::{BuildTree, Kernel, KernelId};
 use crate::lab::{self, LabSpec};
 use crate::manifest::{Lock, Manifest, Series};
 use crate::modules::Module;
+use crate::packaged;
 use crate::patches::Patches;
 use crate::small::Small;
 use crate::source;
@@ -154,6 +156,22 @@ impl Images {
     /// If they do not build.
     pub fn programs(&self) -> Result<Programs> {
         tools::programs(&self.progress, &self.cache, &self.repo)
+    }
+
+    /// A folder in the cache with Debian's programs of the manifest and their libraries, as parts of a disk for guests. They
+    /// come from the archive's packages, not from this machine.
+    ///
+    /// # Errors
+    /// If a package cannot be had, or does not hold what the manifest keeps of it.
+    pub fn debian_programs(&self) -> Result<PathBuf> {
+        self.with_fresh_lists(|| {
+            let spec = &self.manifest.programs;
+            let packages = closure::of(&spec.packages)?;
+            packages.iter().try_for_each(|package| self.lock.check(package))?;
+            let (folder, from) = packaged::folder(&self.progress, &self.cache, spec, &packages)?;
+            self.note(&from)?;
+            Ok(folder)
+        })
     }
 
     /// The initramfs of a guest, in the cache.

@@ -8,17 +8,19 @@
 //! | layer | modules |
 //! |---|---|
 //! | what a caller asks for | [`Images`] |
-//! | one recipe each | `small`, `stock`, `driver`, `tools`, `source`, `guest`, `disk`, `lab` |
-//! | formats | [`Initramfs`] over `cpio`, [`ModuleSet`] |
-//! | sources | `manifest`, `apt` |
+//! | one recipe each | `small`, `stock`, `driver`, `tools`, `packaged`, `source`, `guest`, `disk`, `lab` |
+//! | formats | [`Initramfs`] over `cpio`, [`ModuleSet`], `elf`, `unpacked` |
+//! | sources | `manifest`, `apt`, `closure` |
 //! | ground | `cache`, `command`, [`Error`] |
 
 mod apt;
 mod cache;
+mod closure;
 mod command;
 mod cpio;
 mod disk;
 mod driver;
+mod elf;
 mod error;
 mod guest;
 mod images;
@@ -27,12 +29,14 @@ mod kernel;
 mod lab;
 mod manifest;
 mod modules;
+mod packaged;
 mod patches;
 mod requirements;
 mod small;
 mod source;
 mod stock;
 mod tools;
+mod unpacked;
 
 pub use apt::Package;
 pub use cache::Cache;

@@ -45,6 +45,7 @@ pub(crate) struct Manifest {
     pub(crate) small: SmallSpec,
     stock: BTreeMap<String, StockSpec>,
     pub(crate) tools: ToolSpec,
+    pub(crate) programs: ProgramsSpec,
 }
 
 /// The kernel that is built here.
@@ -80,6 +81,16 @@ pub(crate) struct StockSpec {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ToolSpec {
     pub(crate) busybox: String,
+}
+
+/// Programs of Debian for guests that run more than busybox.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProgramsSpec {
+    /// The packages; what they depend on comes by itself.
+    pub(crate) packages: Vec<String>,
+    /// Absolute paths of files and folders to keep; libraries that they need are kept too.
+    pub(crate) keep: Vec<String>,
 }
 
 impl Manifest {

@@ -19,8 +19,9 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub(crate) fn busybox(progress: &Progress, cache: &Cache, package: &Package) -> Result<PathBuf> {
     let recipe =
         Recipe::new("busybox", RECIPE).with("package", package.to_string()).with("sha256", &package.sha256);
-    let dir = cache
-        .artifact(progress, &recipe, |work| apt::unpack(&apt::fetch(progress, cache, package)?, work))?;
+    let dir = cache.artifact(progress, &recipe, |work| {
+        apt::unpack(&apt::fetch(progress, cache, package)?, work).map(drop)
+    })?;
     let program =
         ["bin/busybox", "usr/bin/busybox"].map(|path| dir.join(path)).into_iter().find(|path| path.exists());
     program.ok_or_else(|| Error::Layout { what: "busybox".to_owned(), path: dir })
