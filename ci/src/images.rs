@@ -40,6 +40,8 @@ pub(crate) fn main(json: bool, lock: bool) -> Result<(), ImagesError> {
     let images = open()?;
     let rows = make(&images)?;
     if lock {
+        // The packages of programs for guests are locked too.
+        images.debian_programs()?;
         images.write_lock()?;
     }
     if json {

@@ -8,6 +8,7 @@ mod effects;
 mod images;
 mod lab;
 mod paths;
+mod programs;
 mod setup;
 mod table;
 mod test;
@@ -51,6 +52,7 @@ enum Task {
     Test(test::Args),
     Torture(torture::Args),
     Effects(effects::Args),
+    Programs(programs::Args),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Task::Test(args) => status(test::main(args)),
         Task::Torture(args) => status(torture::main(args)),
         Task::Effects(args) => status(effects::main(args)),
+        Task::Programs(args) => status(programs::main(args)),
     };
     // A status that does not fit is a failure all the same.
     ExitCode::from(u8::try_from(status).unwrap_or(1))

@@ -1,0 +1,193 @@
+//! What a cell of the matrix showed: the work that its program reports, what the guest's kernel and the VMM counted.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::matrix::{Mode, Program};
+
+/// How a report line of a guest begins (images/README.md).
+const MARK: &str = "TMEM-REPORT ";
+
+/// `tmem run --report`, as far as it is used here.
+#[derive(Debug, Deserialize)]
+struct VmmReport {
+    guests: Vec<VmmGuest>,
+}
+
+#[derive(Debug, Deserialize)]
+struct VmmGuest {
+    disks: Vec<VmmDisk>,
+    tmem: Option<VmmTmem>,
+}
+
+#[derive(Debug, Deserialize)]
+struct VmmDisk {
+    sectors_read: u64,
+    sectors_written: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct VmmTmem {
+    puts: u64,
+    puts_refused: u64,
+    gets: u64,
+    evicted: u64,
+}
+
+/// What one program did in one mode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Outcome {
+    /// Work that was done and checked.
+    pub(super) work: u64,
+    /// Its unit.
+    pub(super) unit: String,
+    /// A checksum of the result, which must be the same in all modes; empty if the program's result differs by nature.
+    pub(super) sum: String,
+    /// Pages on their way to swap that the host took, by the guest kernel's count.
+    pub(super) swap_puts: u64,
+    /// Pages that came back from it.
+    pub(super) swap_gets: u64,
+    /// Pages on their way to swap that went to the disk instead.
+    pub(super) swap_refused: u64,
+    /// Clean pages that the host took, by the guest kernel's count.
+    pub(super) clean_puts: u64,
+    /// Clean pages that were found again.
+    pub(super) clean_hits: u64,
+    /// Clean pages that the host did not take.
+    pub(super) clean_refused: u64,
+    /// All puts that the host took, by the VMM's count: /dev/tmem0's too.
+    pub(super) puts: u64,
+    /// Gets, by the VMM's count.
+    pub(super) gets: u64,
+    /// Puts that the host refused, by the VMM's count.
+    pub(super) refused: u64,
+    /// Clean pages that the host evicted, by the VMM's count.
+    pub(super) evicted: u64,
+    /// Sectors of 512 bytes read from all disks, by the VMM's count.
+    pub(super) sectors_read: u64,
+    /// Sectors of 512 bytes written to all disks, by the VMM's count.
+    pub(super) sectors_written: u64,
+}
+
+/// Reads a cell: the VMM's report, and a console on which the program ended well. Otherwise, why it is not good.
+pub(super) fn read(report: &str, console: &str) -> Result<Outcome, String> {
+    if let Some(line) = console.lines().find(|line| line.starts_with("FAIL ")) {
+        return Err(line.trim_end().to_owned());
+    }
+    let events = events(console);
+    let status = events.get("end").and_then(|end| end.get("status")?.as_i64());
+    let (Some(0), Some(program)) = (status, events.get("program")) else {
+        return Err(format!("the guest did not come to a good end: its status is {status:?}"));
+    };
+    let report: VmmReport =
+        serde_json::from_str(report).map_err(|error| format!("cannot read the VMM's report: {error}"))?;
+    let [guest] = report.guests.as_slice() else {
+        return Err(format!("{} guests in the VMM's report", report.guests.len()));
+    };
+    let text = |name: &str| program.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let hook = |name: &str| events.get("hooks").and_then(|hooks| hooks.get(name)?.as_u64()).unwrap_or(0);
+    let none = VmmTmem::default();
+    let tmem = guest.tmem.as_ref().unwrap_or(&none);
+    Ok(Outcome {
+        work: program.get("work").and_then(Value::as_u64).unwrap_or(0),
+        unit: text("unit"),
+        sum: text("sum"),
+        swap_puts: hook("swap_puts"),
+        swap_gets: hook("swap_gets"),
+        swap_refused: hook("swap_refused"),
+        clean_puts: hook("clean_puts"),
+        clean_hits: hook("clean_hits"),
+        clean_refused: hook("clean_refused"),
+        puts: tmem.puts,
+        gets: tmem.gets,
+        refused: tmem.puts_refused,
+        evicted: tmem.evicted,
+        sectors_read: guest.disks.iter().map(|disk| disk.sectors_read).sum(),
+        sectors_written: guest.disks.iter().map(|disk| disk.sectors_written).sum(),
+    })
+}
+
+/// The last report of each kind, by its `event`.
+fn events(console: &str) -> BTreeMap<String, Value> {
+    let event = |line: &str| {
+        let value: Value = serde_json::from_str(line.split_once(MARK)?.1.trim_end()).ok()?;
+        Some((value.get("event")?.as_str()?.to_owned(), value))
+    };
+    console.lines().filter_map(event).collect()
+}
+
+impl Outcome {
+    /// Why this is no test of `mode`, if it is none: tmem had nothing to do, or did what it was not to do.
+    pub(super) fn idle(&self, program: &Program, mode: Mode) -> Vec<String> {
+        let mut idle = Vec::new();
+        let mut demand = |good: bool, what: &str| {
+            if !good {
+                idle.push(what.to_owned());
+            }
+        };
+        demand(self.work > 0, "no work was done");
+        demand(mode.swaps() || self.swap_puts == 0, "tmem had pages of swap");
+        demand(mode.caches() || self.clean_puts == 0, "tmem had pages of files");
+        if mode == Mode::Tiny {
+            let full = self.refused + self.evicted > 0;
+            demand(full || !(program.swaps || program.caches), "the host refused and evicted nothing");
+        } else {
+            let swapped = self.swap_puts > 0 && self.swap_gets > 0;
+            demand(swapped || !(mode.swaps() && program.swaps), "not one page was swapped to tmem and back");
+            let cached = self.clean_puts > 0 && self.clean_hits > 0;
+            demand(cached || !(mode.caches() && program.caches), "not one page of a file came from tmem");
+        }
+        idle
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::programs::matrix::PROGRAMS;
+
+    const REPORT: &str = r#"{"guests":[{"disks":[{"sectors_read":10,"sectors_written":20},{"sectors_read":1,
+        "sectors_written":2}],"tmem":{"puts":7,"puts_refused":8,"gets":9,"hits":6,"evicted":5}}]}"#;
+    const CONSOLE: &str = "start x\r\n\
+        TMEM-REPORT {\"event\":\"program\",\"name\":\"x\",\"work\":3,\"unit\":\"MiB\",\"sum\":\"ab\"}\r\nok x\r\n\
+        TMEM-REPORT {\"event\":\"hooks\",\"swap_puts\":1,\"swap_gets\":2,\"clean_hits\":3}\r\n\
+        TMEM-REPORT {\"event\":\"end\",\"status\":0}\r\n";
+
+    /// What a cell with this work and checksum showed.
+    pub(in crate::programs) fn outcome(work: u64, sum: &str) -> Outcome {
+        Outcome { work, sum: sum.into(), ..Outcome::default() }
+    }
+
+    #[test]
+    fn a_good_cell_is_read_from_both_sides() {
+        let outcome = read(REPORT, CONSOLE).unwrap();
+        assert_eq!((outcome.work, outcome.unit.as_str(), outcome.sum.as_str()), (3, "MiB", "ab"));
+        assert_eq!((outcome.swap_puts, outcome.swap_gets, outcome.clean_hits), (1, 2, 3));
+        assert_eq!((outcome.puts, outcome.gets, outcome.refused, outcome.evicted), (7, 9, 8, 5));
+        assert_eq!((outcome.sectors_read, outcome.sectors_written), (11, 22));
+    }
+
+    #[test]
+    fn a_failure_and_a_missing_end_or_report_spoil_a_cell() {
+        assert_eq!(read(REPORT, &format!("FAIL x: why\r\n{CONSOLE}")), Err("FAIL x: why".into()));
+        assert!(read(REPORT, &CONSOLE.replace("status\":0", "status\":1")).is_err());
+        assert!(read(REPORT, &CONSOLE.replace("\"program\"", "\"other\"")).is_err());
+        assert!(read(REPORT, "").is_err());
+        assert!(read("{}", CONSOLE).is_err());
+    }
+
+    #[test]
+    fn a_cell_in_which_tmem_did_nothing_is_no_test() {
+        let compile = PROGRAMS.iter().find(|program| program.name == "compile").unwrap();
+        let worked = outcome(1, "");
+        let used = Outcome { swap_puts: 1, swap_gets: 1, clean_puts: 1, clean_hits: 1, ..worked.clone() };
+        assert_eq!(worked.idle(compile, Mode::Off), Vec::<String>::new());
+        assert_eq!(outcome(0, "").idle(compile, Mode::Off), ["no work was done"]);
+        assert_eq!(used.idle(compile, Mode::Both), Vec::<String>::new());
+        assert_eq!(used.idle(compile, Mode::Swap), ["tmem had pages of files"]);
+        assert_eq!(worked.idle(compile, Mode::Both).len(), 2);
+        assert_eq!(used.idle(compile, Mode::Tiny), ["the host refused and evicted nothing"]);
+    }
+}
