@@ -34,11 +34,11 @@ struct Row {
     path: String,
 }
 
-/// Makes everything and lists it; with `lock` the versions used become the tested ones of images/manifest.lock.
-pub(crate) fn main(json: bool, lock: bool) -> Result<(), ImagesError> {
+/// Makes everything for guests with these kernels and lists it; with `lock` the versions used become the tested ones of images/manifest.lock.
+pub(crate) fn main(kernels: &[KernelId], json: bool, lock: bool) -> Result<(), ImagesError> {
     crate::setup::ensure()?;
     let images = open()?;
-    let rows = make(&images)?;
+    let rows = make(&images, kernels)?;
     if lock {
         // The packages of programs for guests are locked too.
         images.debian_programs()?;
@@ -58,9 +58,9 @@ pub(crate) fn main(json: bool, lock: bool) -> Result<(), ImagesError> {
     Ok(())
 }
 
-fn make(images: &Images) -> Result<Vec<Row>, ImagesError> {
+fn make(images: &Images, kernels: &[KernelId]) -> Result<Vec<Row>, ImagesError> {
     let mut rows = Vec::new();
-    for id in KernelId::ALL {
+    for &id in kernels {
         let kernel = images.kernel(id)?;
         let mut files = vec![("kernel (bzImage)", kernel.bzimage.clone())];
         files.extend(kernel.vmlinux.clone().map(|vmlinux| ("kernel (ELF)", vmlinux)));

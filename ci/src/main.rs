@@ -40,6 +40,9 @@ enum Task {
     },
     /// Make everything that guests boot, or find it in the cache, and list it.
     Images {
+        /// For guests with these kernels only; `debug` is made when it is named.
+        #[arg(value_name = "KERNEL", default_values_t = tmem_images::KernelId::USUAL)]
+        kernels: Vec<tmem_images::KernelId>,
         /// Print JSON, with the packages used.
         #[arg(long)]
         json: bool,
@@ -58,7 +61,7 @@ enum Task {
 fn main() -> ExitCode {
     let status = match &Cli::parse().task {
         Task::Setup { check, json } => status(setup::show(!check, *json)),
-        Task::Images { json, lock } => status(images::main(*json, *lock)),
+        Task::Images { kernels, json, lock } => status(images::main(kernels, *json, *lock)),
         Task::Lab(args) => lab::cli::main(args),
         Task::Demo(args) => status(demo::main(args)),
         Task::Test(args) => status(test::main(args)),

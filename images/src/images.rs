@@ -90,13 +90,13 @@ impl Images {
         Lock::write(&self.repo.join("images"), self.used())
     }
 
-    /// A kernel with its modules. The small one takes about 13 minutes of processor time when it is not in the cache.
+    /// A kernel with its modules. The small one takes about 13 minutes of processor time when it is not in the cache, its debug flavour about 22.
     ///
     /// # Errors
     /// If a package cannot be had, or the build fails.
     pub fn kernel(&self, id: KernelId) -> Result<Kernel> {
         self.with_fresh_lists(|| match id {
-            KernelId::Small => self.with_small(|small| small.kernel()),
+            KernelId::Small | KernelId::Debug => self.with_small(id, |small| small.kernel()),
             KernelId::Stock(series) => self.with_stock(series, |stock| stock.kernel()),
         })
     }
@@ -107,7 +107,7 @@ impl Images {
     /// If that cannot be found out: no apt, no compiler.
     pub fn is_cached(&self, id: KernelId) -> Result<bool> {
         match id {
-            KernelId::Small => self.with_small(|small| small.is_cached()),
+            KernelId::Small | KernelId::Debug => self.with_small(id, |small| small.is_cached()),
             KernelId::Stock(series) => self.with_stock(series, |stock| Ok(stock.is_cached())),
         }
     }
@@ -118,7 +118,7 @@ impl Images {
     /// As for [`kernel`](Self::kernel).
     pub fn build_tree(&self, id: KernelId) -> Result<BuildTree> {
         self.with_fresh_lists(|| match id {
-            KernelId::Small => self.with_small(|small| small.tree()),
+            KernelId::Small | KernelId::Debug => self.with_small(id, |small| small.tree()),
             KernelId::Stock(series) => self.with_stock(series, |stock| stock.tree()),
         })
     }
@@ -234,14 +234,18 @@ impl Images {
         Ok(dir.join("initramfs.cpio"))
     }
 
-    fn with_small<T>(&self, make: impl FnOnce(&Small<'_>) -> Result<T>) -> Result<T> {
+    /// Does `make` with the small kernel or, if that is `id`, its debug flavour.
+    fn with_small<T>(&self, id: KernelId, make: impl FnOnce(&Small<'_>) -> Result<T>) -> Result<T> {
         let spec = &self.manifest.small;
+        let config = |name: &Path| self.repo.join("images").join(name);
         make(&Small {
+            id,
             progress: &self.progress,
             cache: &self.cache,
             spec,
             source: &self.package(&spec.source)?,
-            config: self.repo.join("images").join(&spec.config),
+            config: config(&spec.config),
+            overlay: (id == KernelId::Debug).then(|| config(&spec.debug_config)),
             patches: Patches::read(&self.repo.join(&spec.patches))?,
         })
     }

@@ -14,19 +14,26 @@ pub enum KernelId {
     /// (`guest-driver/linux/patches`): with the driver loaded it offers the host clean file pages and what goes to any
     /// swap device; without, it behaves as if it were not.
     Small,
+    /// The small kernel with lockdep, KASAN, `DEBUG_VM` and preemption (`images/kernel/debug.config`): slow, and finds what
+    /// others only suffer from.
+    Debug,
     /// One of Debian's stock cloud kernels: finds its disks through ACPI only, with modules from the initramfs.
     Stock(Series),
 }
 
 impl KernelId {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Small, Self::Stock(Series::V6_12), Self::Stock(Series::V6_1)];
+    pub const ALL: [Self; 4] =
+        [Self::Small, Self::Debug, Self::Stock(Series::V6_12), Self::Stock(Series::V6_1)];
+    /// Those that guests boot when nothing is being debugged.
+    pub const USUAL: [Self; 3] = [Self::Small, Self::Stock(Series::V6_12), Self::Stock(Series::V6_1)];
 }
 
 impl fmt::Display for KernelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Small => f.write_str("small"),
+            Self::Debug => f.write_str("debug"),
             Self::Stock(series) => write!(f, "stock-{series}"),
         }
     }

@@ -56,6 +56,8 @@ pub(crate) struct SmallSpec {
     pub(crate) source: String,
     /// The configuration fragment, relative to `images/`.
     pub(crate) config: PathBuf,
+    /// The fragment laid over it for the debug flavour, relative to `images/`.
+    pub(crate) debug_config: PathBuf,
     /// The folder of the patches, relative to the repository.
     pub(crate) patches: PathBuf,
     /// Modules to keep, by name.

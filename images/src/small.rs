@@ -1,5 +1,5 @@
-//! The small guest kernel: Debian's source, the patches that make it tmem-aware, a short configuration, about 13 minutes of
-//! processor time, once.
+//! The small guest kernel and its debug flavour: Debian's source, the patches that make it tmem-aware, a short configuration,
+//! about 13 and 22 minutes of processor time, once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,12 +28,16 @@ const FIXED: [(&str, &str); 4] = [
 
 /// What the kernel is made from and where.
 pub(crate) struct Small<'a> {
+    /// Itself or its debug flavour.
+    pub(crate) id: KernelId,
     pub(crate) progress: &'a Progress,
     pub(crate) cache: &'a Cache,
     pub(crate) spec: &'a SmallSpec,
     pub(crate) source: &'a Package,
     /// The configuration fragment.
     pub(crate) config: PathBuf,
+    /// A fragment whose lines replace those of the first.
+    pub(crate) overlay: Option<PathBuf>,
     /// Applied to the source.
     pub(crate) patches: Patches,
 }
@@ -44,7 +48,7 @@ impl Small<'_> {
         let dir = self.artifact()?.0;
         let release = release(&dir)?;
         Ok(Kernel {
-            id: KernelId::Small,
+            id: self.id,
             vmlinux: Some(dir.join("vmlinux")),
             bzimage: dir.join("bzImage"),
             modules: ModuleSet::open(&dir.join("modules"), &release)?,
@@ -55,7 +59,7 @@ impl Small<'_> {
     /// Where modules for it are built.
     pub(crate) fn tree(&self) -> Result<BuildTree> {
         let (dir, key) = self.artifact()?;
-        Ok(BuildTree { id: KernelId::Small, release: release(&dir)?, dir: dir.join("tree"), key })
+        Ok(BuildTree { id: self.id, release: release(&dir)?, dir: dir.join("tree"), key })
     }
 
     /// Whether it is in the cache.
@@ -64,12 +68,15 @@ impl Small<'_> {
     }
 
     fn recipe(&self) -> Result<Recipe> {
-        let recipe = Recipe::new(&format!("kernel-{}", KernelId::Small), RECIPE)
+        let mut recipe = Recipe::new(&format!("kernel-{}", self.id), RECIPE)
             .with("source", self.source.to_string())
             .with("source sha256", &self.source.sha256)
             .with("modules", self.spec.modules.join(" "))
             .with("compiler", compiler()?)
             .with_file("config", &self.config)?;
+        if let Some(overlay) = &self.overlay {
+            recipe = recipe.with_file("overlay", overlay)?;
+        }
         self.patches.add_to(recipe)
     }
 
@@ -108,7 +115,10 @@ impl Small<'_> {
     /// tinyconfig, the fragment over it, and a check that every line of it is still there: kconfig drops what it cannot
     /// have without a word.
     fn configure(&self, source: &Path, build: &Path) -> Result<()> {
-        let fragment = cache::read_text(&self.config)?;
+        let mut fragment = cache::read_text(&self.config)?;
+        if let Some(overlay) = &self.overlay {
+            fragment = laid_over(&fragment, &cache::read_text(overlay)?);
+        }
         let make = |target: &str| {
             let mut make = Command::new("make");
             make.arg("-C").arg(source).arg(format!("O={}", build.display())).arg(target);
@@ -136,8 +146,12 @@ impl Small<'_> {
             .arg(format!("-j{jobs}"))
             .args(["bzImage", "modules"])
             .envs(FIXED);
-        let what = "building the small kernel (once; about 13 minutes of processor time, 1550 steps)";
-        command::long(self.progress, what, &mut make, &work.join("build.log"))
+        let what = format!(
+            "building the {} kernel (once; about {} minutes of processor time, 1550 steps)",
+            self.id,
+            if self.overlay.is_some() { "22" } else { "13" }
+        );
+        command::long(self.progress, &what, &mut make, &work.join("build.log"))
     }
 
     /// Keeps what is booted, what modules are built against, and what explains an address in an oops.
@@ -182,16 +196,29 @@ fn release(dir: &Path) -> Result<String> {
     cache::read_text(&dir.join("release"))
 }
 
+/// The option that a line sets or turns off; none if it is a comment.
+fn option_of(line: &str) -> Option<&str> {
+    match line.strip_prefix("# ") {
+        Some(rest) => rest.strip_suffix(" is not set").filter(|option| option.starts_with("CONFIG_")),
+        None => line.split_once('=').map(|(option, _)| option),
+    }
+}
+
+/// `fragment` without what `overlay` sets again, and `overlay`.
+fn laid_over(fragment: &str, overlay: &str) -> String {
+    let again: Vec<&str> = overlay.lines().filter_map(option_of).collect();
+    let kept = fragment.lines().filter(|line| !option_of(line).is_some_and(|option| again.contains(&option)));
+    kept.chain(overlay.lines()).map(|line| format!("{line}\n")).collect()
+}
+
 /// The option lines of `fragment` that `config` does not have.
 fn lost_lines<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
-    let is_option = |line: &&str| line.starts_with("CONFIG_") || line.starts_with("# CONFIG_");
+    let is_option = |line: &&str| option_of(line).is_some();
     // An option that is off because nothing offers it leaves no line behind at all, which is as good.
+    let is_absent = |option: &str| !config.lines().any(|have| have.starts_with(&format!("{option}=")));
     let holds = |line: &str| {
         config.lines().any(|have| have == line)
-            || line
-                .strip_suffix(" is not set")
-                .and_then(|rest| rest.strip_prefix("# "))
-                .is_some_and(|option| !config.lines().any(|have| have.starts_with(&format!("{option}="))))
+            || line.starts_with('#') && option_of(line).is_some_and(is_absent)
     };
     fragment.lines().filter(is_option).filter(|line| !holds(line)).collect()
 }
@@ -199,6 +226,16 @@ fn lost_lines<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_overlay_replaces_what_it_sets_again() {
+        let fragment = "# words\nCONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\nCONFIG_AA=y\n";
+
+        assert_eq!(
+            laid_over(fragment, "# CONFIG_A is not set\nCONFIG_C=y\n"),
+            "# words\nCONFIG_B=m\nCONFIG_AA=y\n# CONFIG_A is not set\nCONFIG_C=y\n"
+        );
+    }
 
     #[test]
     fn a_line_that_kconfig_dropped_is_found() {

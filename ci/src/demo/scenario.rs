@@ -68,6 +68,7 @@ pub(crate) fn demo(kernel: KernelId) -> Vec<Guest> {
 const fn memory_mib(kernel: KernelId) -> u32 {
     match kernel {
         KernelId::Small => 64,
+        KernelId::Debug => 256,
         KernelId::Stock(_) => 112,
     }
 }
@@ -135,7 +136,9 @@ fn command_line(guest: &Guest, mode: Mode) -> String {
 const fn swap(kernel: KernelId, mode: Mode) -> &'static str {
     match (mode, kernel) {
         (Mode::Disk, _) => "guest.modules=virtio_mmio,virtio_blk guest.swap=/dev/vda",
-        (Mode::Tmem, KernelId::Small) => "guest.modules=virtio_mmio,virtio_blk,tmem guest.swap=/dev/vda",
+        (Mode::Tmem, KernelId::Small | KernelId::Debug) => {
+            "guest.modules=virtio_mmio,virtio_blk,tmem guest.swap=/dev/vda"
+        }
         (Mode::Tmem, KernelId::Stock(_)) => {
             "guest.modules=virtio_mmio,virtio_blk,tmem tmem.backing=/dev/vda guest.swap=/dev/tmem0"
         }
