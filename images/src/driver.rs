@@ -22,6 +22,8 @@ pub enum DriverKind {
     TestHost,
     /// `fakestore.ko`, a back end for tmem-aware kernels (guest-driver/linux/patches/test/fakestore.c).
     FakeStore,
+    /// `canary.ko`, which does what a kernel with lockdep and KASAN has to notice (guest-driver/linux/patches/test/canary.c).
+    Canary,
 }
 
 impl DriverKind {
@@ -30,6 +32,7 @@ impl DriverKind {
         match self {
             Self::Real | Self::TestHost => "tmem",
             Self::FakeStore => "fakestore",
+            Self::Canary => "canary",
         }
     }
 
@@ -39,6 +42,7 @@ impl DriverKind {
             Self::Real => "driver",
             Self::TestHost => "driver-with-test-host",
             Self::FakeStore => "fakestore",
+            Self::Canary => "canary",
         }
     }
 
@@ -46,7 +50,7 @@ impl DriverKind {
     const fn folder(self) -> &'static str {
         match self {
             Self::Real | Self::TestHost => "guest-driver/linux",
-            Self::FakeStore => "guest-driver/linux/patches/test",
+            Self::FakeStore | Self::Canary => "guest-driver/linux/patches/test",
         }
     }
 }

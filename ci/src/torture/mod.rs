@@ -15,6 +15,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tmem_images::KernelId;
+
 use crate::command::CommandError;
 use crate::lab::watch::Limits;
 use crate::lab::{Added, Job, Lab, LabError};
@@ -37,6 +39,9 @@ pub(crate) struct Args {
     /// List the worlds.
     #[arg(long)]
     list: bool,
+    /// What a guest boots where a world is about the tmem-aware kernel: `small`, or `debug`, which has lockdep and KASAN and is slow.
+    #[arg(long, default_value_t = KernelId::Small, value_parser = tmem_aware)]
+    kernel: KernelId,
     /// Operations of each job of the coherency torture.
     #[arg(long, default_value_t = 400)]
     operations: u32,
@@ -91,12 +96,18 @@ pub(crate) fn main(args: &Args) -> Result<(), TortureError> {
     let lab = Lab::prepare()?;
     let parts = Parts::make(&dir)?;
     let mut found = Vec::new();
-    for world in
-        WORLDS.iter().filter(|world| args.only.is_empty() || args.only.iter().any(|name| name == world.name))
-    {
+    let asked = |world: &World| match args.only.as_slice() {
+        [] => world.makes_sense_on(args.kernel),
+        only => only.iter().any(|name| name == world.name),
+    };
+    for world in WORLDS.iter().filter(|world| asked(world)).map(|world| world.on(args.kernel)) {
         println!("== {}: {}", world.name, world.what);
-        let plan =
-            Plan { world, operations: args.operations, seconds: args.seconds, scenarios: &args.scenarios };
+        let plan = Plan {
+            world: &world,
+            operations: args.operations,
+            seconds: args.seconds,
+            scenarios: &args.scenarios,
+        };
         found.extend(faults(world.name, &plan.run(&lab, &parts, &dir, &mut std::io::stdout())?));
     }
     if found.is_empty() { Ok(()) } else { Err(TortureError::Found(found)) }
@@ -110,6 +121,16 @@ pub(crate) fn quick(lab: &Lab, dir: &Path, sink: &mut dyn Write) -> Result<usize
     let found = faults(QUICK.name, &console);
     let passed = console.lines().filter(|line| line.starts_with("ok ")).count();
     if found.is_empty() { Ok(passed) } else { Err(TortureError::Found(found)) }
+}
+
+/// Reads the name of a kernel with the patches.
+fn tmem_aware(name: &str) -> Result<KernelId, String> {
+    match name.parse()? {
+        KernelId::Stock(series) => {
+            Err(format!("stock-{series} is not tmem-aware; there are small and debug"))
+        }
+        aware => Ok(aware),
+    }
 }
 
 /// One world and how long to torture it.

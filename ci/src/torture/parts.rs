@@ -57,12 +57,14 @@ impl Parts {
     /// The scenarios about the driver, the driver with a host inside, and our further files.
     fn initramfs(&self, kernel: KernelId) -> Result<PathBuf, TortureError> {
         let module = |kind| self.images.driver_of_kind(kernel, kind).map(|module| module.path);
-        let script = crate::paths::root().join("guest-driver/linux/test/guest.sh");
+        let test = crate::paths::root().join("guest-driver/linux/test");
         let mut files = self.files.clone();
-        files.push(("/opt/device.sh".to_owned(), script));
+        files.push(("/opt/device.sh".to_owned(), test.join("guest.sh")));
+        files.push(("/opt/complaints.sh".to_owned(), test.join("complaints.sh")));
         files.push(("/opt/test-host/tmem.ko".to_owned(), module(DriverKind::TestHost)?));
-        if kernel == KernelId::Small {
+        if matches!(kernel, KernelId::Small | KernelId::Debug) {
             files.push(("/opt/fakestore.ko".to_owned(), module(DriverKind::FakeStore)?));
+            files.push(("/opt/canary.ko".to_owned(), module(DriverKind::Canary)?));
         }
         let modules = vec!["ext4".to_owned()];
         Ok(self.images.guest_initramfs(&GuestSpec { modules, files, ..GuestSpec::new(kernel) })?)

@@ -116,9 +116,21 @@ const ROOMY: World = World {
     after: None,
 };
 
+/// About the debug kernel itself.
+const CANARY: World = World {
+    name: "canary",
+    what: "a module does what lockdep and KASAN have to notice (--kernel debug)",
+    kernel: KernelId::Debug,
+    variables: &["CANARY=/opt/canary.ko"],
+    script: Script::Hooks(""),
+    scenarios: "kernel_complaints_are_seen",
+    ..ROOMY
+};
+
 /// All of them.
 pub(super) static WORLDS: &[World] = &[
     ROOMY,
+    CANARY,
     World {
         name: "off",
         what: "the driver is not loaded: the kernel by itself",
@@ -317,12 +329,30 @@ impl World {
         )
     }
 
-    /// Memory of the guest in MiB. A host inside it needs room for the pages that it holds.
-    const fn memory_mib(&self) -> u32 {
-        match self.script {
-            Script::Hooks(_) => 256,
-            Script::Device(_) => 512,
+    /// Whether it is run with this kernel when no world is named: with the debug kernel those whose kernel it can replace, without
+    /// it those that do not need it.
+    pub(super) fn makes_sense_on(&self, kernel: KernelId) -> bool {
+        match kernel {
+            KernelId::Debug => self.on(kernel).kernel == KernelId::Debug,
+            _ => self.kernel != KernelId::Debug,
         }
+    }
+
+    /// The same with `kernel`, if it is about a tmem-aware one.
+    pub(super) fn on(&self, kernel: KernelId) -> Self {
+        let kernel = if self.kernel == KernelId::Small { kernel } else { self.kernel };
+        Self { kernel, ..*self }
+    }
+
+    /// Memory of the guest in MiB. A host inside it needs room for the pages that it holds; KASAN takes an eighth of all, and its
+    /// quarantine, lockdep's tables and stacks of twice the size have to fit beside that.
+    fn memory_mib(&self) -> u32 {
+        let debug = if self.kernel == KernelId::Debug { 256 } else { 0 };
+        debug
+            + match self.script {
+                Script::Hooks(_) => 256,
+                Script::Device(_) => 512,
+            }
     }
 }
 
@@ -359,6 +389,21 @@ mod tests {
                 assert!(WORLDS.iter().any(runs), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn the_debug_kernel_takes_the_place_of_the_small_one_only() {
+        let run_on = |kernel| -> Vec<(&str, KernelId)> {
+            let asked = WORLDS.iter().filter(move |world| world.makes_sense_on(kernel));
+            asked.map(|world| (world.name, world.on(kernel).kernel)).collect()
+        };
+        let (small, debug) = (run_on(KernelId::Small), run_on(KernelId::Debug));
+        assert!(small.contains(&("roomy", KernelId::Small)) && debug.contains(&("roomy", KernelId::Debug)));
+        assert!(
+            !small.iter().any(|(name, _)| *name == "canary") && debug.contains(&("canary", KernelId::Debug))
+        );
+        assert!(small.iter().any(|(_, kernel)| matches!(kernel, KernelId::Stock(_))));
+        assert!(debug.iter().all(|(_, kernel)| *kernel == KernelId::Debug));
     }
 
     #[test]

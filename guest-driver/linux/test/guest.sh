@@ -23,6 +23,8 @@ fails=0
 here=$(cd "$(dirname "$0")" && pwd)
 self=$here/$(basename "$0")
 case $MODULE in /*) ;; *) MODULE=$PWD/$MODULE ;; esac
+# shellcheck source=complaints.sh
+. "$here/complaints.sh"
 # Programs leave files where they are.
 cd /tmp
 
@@ -284,6 +286,7 @@ scenario_overwrites_move_between_tmem_and_disk() {
 refused() {
 	want=$1
 	shift
+	! complaints || { wrong "the kernel complained"; return 1; }
 	dmesg -c >/dev/null
 	! insmod "$MODULE" "$@" 2>/dev/null || { rmmod tmem; wrong "loaded with $*"; return 1; }
 	dmesg | grep -q "$want" || { dmesg | tail -3; wrong "no message '$want'"; return 1; }
@@ -393,6 +396,10 @@ echo 1000 >/proc/sys/kernel/hung_task_warnings
 [ $# -gt 0 ] || set -- $(sed -n 's/^scenario_\([a-z0-9_]*\)().*/\1/p' "$self")
 for name; do
 	reason=
+	if ! still_looking; then
+		echo "FAIL $name: lockdep is off before it starts"
+		fails=$((fails + 1))
+	fi
 	dmesg -c >/tmp/dmesg.before
 	echo "start $name"
 	scenario_"$name"
@@ -409,7 +416,7 @@ for name; do
 		rmmod tmem 2>/dev/null
 		;;
 	esac
-	if dmesg | grep -E 'BUG|WARNING|Oops|blocked for more than|scheduling while atomic'; then
+	if complaints; then
 		echo "FAIL $name: the kernel complained"
 		fails=$((fails + 1))
 	fi

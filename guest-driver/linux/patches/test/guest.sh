@@ -9,11 +9,13 @@
 # file), and two spare disks: SWAP (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
 # back end; with tmem.ko in its place, or none (STORE=), the scenarios that need the fake store's tricks are skipped.
 # OPTIONS has further parameters for it.
+# CANARY (default ./canary.ko) is a module that misbehaves, for the scenario about kernels with lockdep and KASAN.
 # Prints "ok NAME", "skip NAME reason" or "FAIL NAME reason"; exits with the number of failures.
 
 SWAP=${SWAP:-/dev/vda}
 DISK=${DISK:-/dev/vdb}
 STORE=${STORE-./fakestore.ko}
+CANARY=${CANARY:-./canary.ko}
 OPERATIONS=${OPERATIONS:-1500}
 SECONDS_OF_STRESS=${SECONDS_OF_STRESS:-20}
 COUNTERS=/sys/kernel/tmem
@@ -24,7 +26,12 @@ fails=0
 here=$(cd "$(dirname "$0")" && pwd)
 self=$here/$(basename "$0")
 PATH=$here:$PATH
+complaints_sh=$here/complaints.sh
+[ -e "$complaints_sh" ] || complaints_sh=$here/../../test/complaints.sh
+# shellcheck source=../../test/complaints.sh
+. "$complaints_sh"
 case $STORE in '' | /*) ;; *) STORE=$PWD/$STORE ;; esac
+case $CANARY in /*) ;; *) CANARY=$PWD/$CANARY ;; esac
 # Programs leave files where they are.
 cd /tmp
 
@@ -396,6 +403,20 @@ scenario_both_at_once() {
 	end_fs && swap_off && unload
 }
 
+# --- the kernel
+
+# That it would complain, and a scenario fail for it; nothing is looked at afterwards.
+scenario_kernel_complaints_are_seen() {
+	[ -e /proc/lockdep_stats ] || { skip="needs a kernel with lockdep and KASAN"; return 2; }
+	dmesg -c >/dev/null
+	for what in sleep preempt order free; do
+		! insmod "$CANARY" what=$what 2>/dev/null || { wrong "stays loaded"; return 1; }
+		complaints | head -1 | grep . || { wrong "not a word about $what"; return 1; }
+		dmesg -c >/dev/null
+	done
+	! still_looking || wrong "lockdep is said to be on after its report"
+}
+
 run() {
 	reason='' skip=''
 	mkdir -p $CGROUP
@@ -416,10 +437,12 @@ run() {
 	swapoff "$DISK" 2>/dev/null
 	[ -z "$STORE" ] || rmmod "$module" 2>/dev/null
 	rmdir $CGROUP 2>/dev/null
-	if dmesg -c | grep -B 1 -E 'WARNING|BUG|Oops|INFO: task|lockdep|corrupt|Write-error|Read-error' ; then
+	if complaints 'Write-error|Read-error'; then
 		echo "FAIL $1 the kernel complained"
+		dmesg | head -150
 		fails=$((fails + 1))
 	fi
+	dmesg -c >/dev/null
 }
 
 mkdir -p $MNT
@@ -430,8 +453,12 @@ echo 1000 >/proc/sys/kernel/hung_task_warnings
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 dmesg -c >/dev/null
 # Those for a host that is bad, and those about a reset, run when they are asked for.
-[ $# -gt 0 ] || set -- $(sed -n 's/^scenario_\([a-z_]*\)().*/\1/p' "$self" | grep -v -e no_driver -e _reset)
+[ $# -gt 0 ] || set -- $(sed -n 's/^scenario_\([a-z_]*\)().*/\1/p' "$self" | grep -v -e no_driver -e _reset -e complaints_are_seen)
 for scenario; do
+	if ! still_looking; then
+		echo "FAIL $scenario lockdep is off before it starts"
+		fails=$((fails + 1))
+	fi
 	run "$scenario"
 done
 exit $fails
