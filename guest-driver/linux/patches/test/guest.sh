@@ -429,7 +429,11 @@ run() {
 	case $? in
 	0) echo "ok $1" ;;
 	2) echo "skip $1 ${skip:-needs a back end}" ;;
-	*) echo "FAIL $1 $reason"; fails=$((fails + 1)) ;;
+	*)
+		echo "FAIL $1 $reason"
+		dmesg | tail -20
+		fails=$((fails + 1))
+		;;
 	esac
 	echo madvise >$THP/enabled
 	umount $MNT 2>/dev/null
