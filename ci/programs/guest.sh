@@ -89,7 +89,8 @@ program_fio_memory() {
 
 # The device to swap to as a disk, deep queues and trims included: the driver's over its backing device, or the device alone.
 program_fio_device() {
-	load backing="$SWAP"
+	# The file system first: a host that the device has filled refuses a pool for it, which the driver complains about.
+	load backing="$SWAP" && new_fs
 	# fio's libraries reserve more than there is, and there is no swap now.
 	echo 1 >/proc/sys/vm/overcommit_memory
 	device=$SWAP rw=randwrite
@@ -97,7 +98,6 @@ program_fio_device() {
 	verify --filename=$device --size=16M --bsrange=4k-64k --blockalign=4k --rw=$rw --direct=1 --ioengine=libaio \
 		--iodepth=16
 	verify --filename=$device --size=16M --bsrange=512-64k --rw=randrw --ioengine=psync
-	new_fs
 }
 
 # A disk in a file: trims become holes in it.
