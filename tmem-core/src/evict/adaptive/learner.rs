@@ -16,10 +16,11 @@ const FEW: u32 = 64;
 const NAME_BYTES: usize = 2 * 24 + 2 * 4 + 10 + 32;
 /// Hits are remembered over so many capacities of sampled puts.
 const MEMORY: u32 = 20;
-/// A rule is followed when it leads by two hits in a thousand puts, and by one in 64 pages of the capacity: what a
-/// change costs in pages that the other rule would have kept.
+/// A rule is followed when it leads by two hits in a thousand puts, and by one in 8 pages of the capacity: what a
+/// change costs in pages that the other rule would have kept. With one in 64 a single loop that fitted was followed, and
+/// the pages that rule 0 had kept were lost for the loops that came after.
 const LEAD: u64 = 500;
-const COST: u64 = 64;
+const COST: u64 = 8;
 /// Bits of a name that decide whether it is in the sample; the history uses the others.
 const SAMPLE: u32 = 17;
 /// Hits are counted in 1/65536, so that forgetting is an exact shift.

@@ -89,12 +89,7 @@ impl Policy for Adaptive {
             self.pays = self.learner.claim();
             self.report();
         }
-        let learner = &self.learner;
-        self.queues.victim(nodes, grow, |name| {
-            if learner.samples(name) {
-                learner.show(name);
-            }
-        })
+        self.queues.victim(nodes, grow)
     }
 
     fn bytes(&self) -> usize {

@@ -43,14 +43,12 @@ pub(super) struct Queues {
     planned: u32,
     /// Next page, from the oldest, that the history has not been told of since it was made.
     untold: Option<u32>,
-    /// Histories made.
-    plans: u32,
 }
 
 impl Queues {
     pub(super) const fn new(rule: Rule) -> Self {
         let (trial, won, proven) = (List::new(), List::new(), List::new());
-        Self { trial, won, proven, rule, history: None, capacity: 0, planned: 0, untold: None, plans: 0 }
+        Self { trial, won, proven, rule, history: None, capacity: 0, planned: 0, untold: None }
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -166,9 +164,8 @@ impl Queues {
         self.list(queue).unlink(nodes, token);
     }
 
-    /// Chooses the page to evict and forgets it. `seen` is told the names of pages that were there before the first
-    /// eviction, a few at each.
-    pub(super) fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool, seen: impl FnMut(u64)) -> Option<u32> {
+    /// Chooses the page to evict and forgets it.
+    pub(super) fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool) -> Option<u32> {
         let total = self.len();
         if total == 0 {
             return None;
@@ -177,7 +174,7 @@ impl Queues {
         if grow && self.is_outgrown(total) {
             self.plan(total);
         }
-        self.tell(nodes, seen);
+        self.tell(nodes);
         let (held, full) = (self.won.len() + self.proven.len(), self.trial.len() >= self.on_trial());
         let from = if self.trial.len() > 0 && (full || held == 0) {
             TRIAL
@@ -222,12 +219,11 @@ impl Queues {
     fn plan(&mut self, capacity: u32) {
         self.history = Some(History::new(names(capacity), capacity));
         self.planned = capacity;
-        self.plans += 1;
         self.untold = self.proven.oldest();
     }
 
     /// Tells a new history of a few pages that were there before it, oldest first.
-    fn tell(&mut self, nodes: &mut dyn Nodes, mut seen: impl FnMut(u64)) {
+    fn tell(&mut self, nodes: &mut dyn Nodes) {
         for _ in 0..TOLD {
             let Some(token) = self.untold else { return };
             if let Some(history) = &mut self.history {
@@ -235,9 +231,6 @@ impl Queues {
                 if history.recall(name).is_none() {
                     history.put(name);
                 }
-            }
-            if self.plans == 1 {
-                seen(nodes.name(token));
             }
             self.untold = self.proven.younger(nodes, token);
         }

@@ -93,7 +93,7 @@ impl Shadow {
     }
 
     fn evict(&mut self) {
-        if let Some(token) = self.queues.victim(&mut self.slab, true, |_| {}) {
+        if let Some(token) = self.queues.victim(&mut self.slab, true) {
             self.forget(token);
         }
     }
