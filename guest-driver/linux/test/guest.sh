@@ -53,6 +53,9 @@ unload() {
 	! dmesg | grep -E 'tmem test host: .* [1-9][0-9]* calls were malformed' || wrong "malformed calls"
 }
 
+# A machine with less than 512 MiB starts without (mm/huge_memory.c:hugepage_init).
+huge_pages() { echo madvise >/sys/kernel/mm/transparent_hugepage/enabled; }
+
 swap_on() { mkswap /dev/tmem0 >/dev/null && swapon "$@" /dev/tmem0; }
 swap_off() { swapoff /dev/tmem0 || wrong "swapoff failed"; }
 
@@ -200,6 +203,7 @@ scenario_swap_with_huge_pages() {
 	load size=512M || return 1
 	swap_on || { wrong "swapon"; return 1; }
 	huge=$(vmstat thp_swpout)
+	huge_pages
 	pressure --thp always || return 1
 	huge=$(($(vmstat thp_swpout) - huge))
 	say "huge pages swapped out whole: $huge, $(stat batch_entries) entries in $(stat batches) batches"
@@ -253,6 +257,7 @@ scenario_huge_pages_refused_in_the_middle() {
 	fake || { wrong "needs the test host"; return 2; }
 	load backing="$BACKING" test_refuse_every=100 || return 1
 	swap_on || { wrong "swapon"; return 1; }
+	huge_pages
 	pressure --thp always || return 1
 	say "puts $(stat puts), refused $(stat puts_refused), written to the disk $(stat backing_writes)"
 	[ "$(stat puts_refused)" -gt 0 ] || { wrong "nothing was refused"; return 1; }
