@@ -114,7 +114,7 @@ program_fio_trim() {
 program_stress_memory() {
 	ready
 	for method in flip incdec rand-set ror; do
-		stress --vm 2 --vm-bytes 80M --vm-method $method --timeout 5
+		stress --vm 2 --vm-bytes 80M --vm-method $method --timeout 20
 	done
 }
 
