@@ -7,6 +7,7 @@ mod doctor;
 mod effects;
 mod images;
 mod lab;
+mod parts;
 mod paths;
 mod programs;
 mod setup;

@@ -20,9 +20,9 @@ use std::time::Duration;
 use crate::demo::measure::Mode;
 use crate::lab::watch::Limits;
 use crate::lab::{Added, Job, Lab, LabError};
+use crate::parts::Parts;
 use experiment::{EXPERIMENTS, Experiment};
 use outcome::{Findings, Outcome};
-use parts::Parts;
 
 /// Compile C in guests that are short of memory, or not, with and without tmem; count what that costs their disks.
 ///
@@ -84,7 +84,7 @@ pub(crate) fn main(args: &Args) -> Result<(), EffectsError> {
     }
     let dir = crate::paths::target().join("effects");
     std::fs::create_dir_all(&dir).map_err(|error| EffectsError::File(dir.clone(), error))?;
-    let (lab, parts) = (Lab::prepare()?, Parts::make()?);
+    let (lab, parts) = (Lab::prepare()?, parts::make()?);
     let mut findings = Findings::default();
     for experiment in EXPERIMENTS.iter().filter(chosen) {
         eprintln!("effects: {}: {}", experiment.name, experiment.what);

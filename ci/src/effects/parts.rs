@@ -8,35 +8,15 @@ use tmem_images::{DiskSpec, GuestSpec, Images, KernelId};
 
 use super::EffectsError;
 use crate::command;
-use crate::lab::Added;
+use crate::parts::{Parts, SOURCE};
 
-/// What is compiled: the device tree library in the kernel's source.
-const SOURCE: &str = "scripts/dtc/libfdt";
-
-/// Files of this machine.
-#[derive(Debug)]
-pub(super) struct Parts {
-    initramfs: PathBuf,
-    programs: PathBuf,
-}
-
-impl Parts {
-    /// Makes them, or finds them in the cache.
-    pub(super) fn make() -> Result<Self, EffectsError> {
-        let images = crate::images::open()?;
-        let script = crate::paths::root().join("ci/effects/compile.sh");
-        let files = vec![("/opt/compile.sh".to_owned(), script)];
-        let initramfs = images.guest_initramfs(&GuestSpec { files, ..GuestSpec::new(KernelId::Small) })?;
-        Ok(Self { initramfs, programs: programs(&images)? })
-    }
-
-    /// What the lab has to have.
-    pub(super) fn added(&self) -> Vec<Added> {
-        vec![
-            Added { from: self.initramfs.clone(), to: "/lab/initramfs".into() },
-            Added { from: self.programs.clone(), to: "/lab/programs.img".into() },
-        ]
-    }
+/// Makes them, or finds them in the cache.
+pub(super) fn make() -> Result<Parts, EffectsError> {
+    let images = crate::images::open()?;
+    let script = crate::paths::root().join("ci/effects/compile.sh");
+    let files = vec![("/opt/compile.sh".to_owned(), script)];
+    let initramfs = images.guest_initramfs(&GuestSpec { files, ..GuestSpec::new(KernelId::Small) })?;
+    Ok(Parts { initramfs, programs: programs(&images)? })
 }
 
 /// This machine's gcc with what it needs to compile the source to object files, where it expects it, and the source.

@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use crate::lab::watch::Limits;
 use crate::lab::{Added, Job, Lab, LabError};
+use crate::parts::Parts;
 use findings::Findings;
 use matrix::{Mode, PROGRAMS, Program};
 use outcome::Outcome;
-use parts::Parts;
 
 /// Longest time for a cell, which says nothing while it works.
 const TOTAL: Duration = Duration::from_secs(3600);
@@ -84,7 +84,7 @@ pub(crate) fn main(args: &Args) -> Result<(), ProgramsError> {
     let modes = chosen("mode", &args.mode, Mode::ALL.iter(), |it| it.name())?;
     let dir = crate::paths::target().join("programs");
     std::fs::create_dir_all(&dir).map_err(file(&dir))?;
-    let (lab, parts) = (Lab::prepare()?, Parts::make()?);
+    let (lab, parts) = (Lab::prepare()?, parts::make()?);
     let mut findings = Findings::default();
     let path = dir.join("report.json");
     for program in programs {
