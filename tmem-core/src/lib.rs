@@ -35,6 +35,7 @@ mod sync;
 mod usage;
 
 pub use client::Client;
+pub use codec::PutCopy;
 pub use config::{ClientConfig, Codec, MAX_POOLS_PER_CLIENT, MAX_WEIGHT, Share, StoreConfig};
 pub use error::{OpError, StoreError};
 pub use evict::{Eviction, UnknownEviction};

@@ -6,7 +6,6 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::vectors;
-use crate::live::LivePage;
 use crate::page::Page;
 
 /// Words summed side by side.
@@ -22,24 +21,12 @@ pub(crate) fn checksum(page: &Page) -> u32 {
     sums(page)
 }
 
-/// Copies a page and returns its checksum, in one pass: it costs what waiting for memory costs, and memcpy beside the sum
-/// costs that twice. The sum is that of the copy, whoever writes the page meanwhile.
-pub(crate) fn copy(from: LivePage<'_>, to: &mut Page) -> u32 {
+/// Copies a page out of a frame.
+pub(crate) fn copy_out(from: &Page, to: &mut Page) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2, as was just asked.
-        return unsafe { vectors::copy(from, to) };
-    }
-    from.copy_to(to);
-    sums(to)
-}
-
-/// Copies a page, as [`copy`] does, without the checksum.
-pub(crate) fn copy_plain(from: &Page, to: &mut Page) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2, as was just asked.
-        return unsafe { vectors::copy_plain(from, to) };
+        return unsafe { vectors::copy_out(from, to) };
     }
     *to = *from;
 }
@@ -98,10 +85,7 @@ mod tests {
         page.iter_mut().enumerate().for_each(|(n, byte)| *byte = ((n * n) >> 3) as u8);
         assert_eq!(checksum(&page), sums(&page));
         let mut target = [0; PAGE_SIZE];
-        assert_eq!(copy((&page).into(), &mut target), sums(&page));
-        assert_eq!(target, page);
-        target.fill(0);
-        copy_plain(&page, &mut target);
+        copy_out(&page, &mut target);
         assert_eq!(target, page);
     }
 

@@ -1,7 +1,8 @@
-//! What a page can be turned into: one word, LZ4, Zstandard; and the checksum that proves it came back.
+//! What a page can be turned into: one word, a copy, LZ4, Zstandard; and the checksum that proves it came back.
 
 mod checksum;
 pub(crate) mod lz4;
+mod put_copy;
 mod same;
 #[cfg(test)]
 mod tests;
@@ -9,7 +10,8 @@ mod tests;
 mod vectors;
 pub(crate) mod zstd;
 
-pub(crate) use checksum::{checksum, copy, copy_plain};
+pub(crate) use checksum::{checksum, copy_out};
+pub use put_copy::PutCopy;
 pub(crate) use same::{fill, same_word};
 
 use crate::page::PAGE_SIZE;

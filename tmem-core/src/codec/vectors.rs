@@ -4,9 +4,9 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi32, _mm256_extract_epi64, _mm256_loadu_si256,
-    _mm256_or_si256, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_testz_si256,
-    _mm256_xor_si256,
+    __m256i, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm256_add_epi32, _mm256_extract_epi64,
+    _mm256_loadu_si256, _mm256_or_si256, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_storeu_si256,
+    _mm256_stream_si256, _mm256_testz_si256, _mm256_xor_si256,
 };
 
 use super::checksum::{LANES, Sums};
@@ -37,20 +37,37 @@ pub(super) fn checksum(page: &Page) -> u32 {
 #[target_feature(enable = "avx2")]
 pub(super) fn copy(from: LivePage<'_>, to: &mut Page) -> u32 {
     let mut lanes = Lanes::new();
-    each_row(from.as_ptr(), to, |number| {
+    each_row([from.as_ptr(), to.as_ptr()], to, |number, place| {
         let row = load_live(from, number);
         lanes.add(row);
-        row
+        store(row, place);
     });
     lanes.sums().fold()
 }
 
-/// Copies a page.
+/// Copies a page past the caches, and returns the checksum of the copy.
 #[target_feature(enable = "avx2")]
-pub(super) fn copy_plain(from: &Page, to: &mut Page) {
+pub(super) fn copy_streamed(from: LivePage<'_>, to: &mut Page) -> u32 {
+    assert!(to.as_ptr().cast::<__m256i>().is_aligned(), "frames are aligned to their size");
+    let mut lanes = Lanes::new();
+    each_row([from.as_ptr()], to, |number, place| {
+        let row = load_live(from, number);
+        lanes.add(row);
+        stream(row, place);
+    });
+    // Streams are not ordered with other stores: before anybody is told of the frame, they have to be done.
+    _mm_sfence();
+    lanes.sums().fold()
+}
+
+/// Copies a page to one that is used all the time, so that only the former is asked for.
+#[target_feature(enable = "avx2")]
+pub(super) fn copy_out(from: &Page, to: &mut Page) {
     let (rows, _) = from.as_chunks::<ROW>();
-    each_row(from.as_ptr(), to, |number| {
-        rows.get(number).map_or([_mm256_setzero_si256(); 2], |row| load(row))
+    each_row([from.as_ptr()], to, |number, place| {
+        if let Some(row) = rows.get(number) {
+            store(load(row), place);
+        }
     });
 }
 
@@ -72,32 +89,31 @@ pub(super) fn same_word(page: LivePage<'_>) -> Option<u64> {
     same.then_some(first.cast_unsigned())
 }
 
-/// Copies the page at `from` row by row, as `load` reads them.
+/// Fills a page row by row, and has the rows of the pages `ahead` brought into the cache before their turn.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn each_row(from: *const u8, to: &mut Page, mut load: impl FnMut(usize) -> [__m256i; 2]) {
+fn each_row<const N: usize>(
+    ahead: [*const u8; N],
+    to: &mut Page,
+    mut fill: impl FnMut(usize, &mut [u8; ROW]),
+) {
     for at in (0..AHEAD).step_by(ROW) {
-        ask_for(from, at);
-        ask_for(to.as_ptr(), at);
+        ahead.iter().for_each(|page| ask_for(page, at));
     }
-    for number in 0..ROWS {
-        let at = number * ROW;
-        if at < PAGE_SIZE - AHEAD {
-            ask_for(from, at + AHEAD);
-            ask_for(to.as_ptr(), at + AHEAD);
+    let (places, _) = to.as_chunks_mut::<ROW>();
+    for (number, place) in places.iter_mut().enumerate() {
+        let at = number * ROW + AHEAD;
+        if at < PAGE_SIZE {
+            ahead.iter().for_each(|page| ask_for(page, at));
         }
-        let row = load(number);
-        let (places, _) = to.as_chunks_mut::<ROW>();
-        if let Some(place) = places.get_mut(number) {
-            store(row, place);
-        }
+        fill(number, place);
     }
 }
 
 /// Has the row at byte `at` brought into the cache.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn ask_for(page: *const u8, at: usize) {
+fn ask_for(page: &*const u8, at: usize) {
     // A hint, which touches no memory that the program can see.
     _mm_prefetch::<_MM_HINT_T0>(page.wrapping_add(at).cast());
 }
@@ -138,6 +154,19 @@ fn store([low, high]: [__m256i; 2], place: &mut [u8; ROW]) {
     unsafe {
         _mm256_storeu_si256(at.cast(), low);
         _mm256_storeu_si256(at.add(VECTOR).cast(), high);
+    }
+}
+
+/// Stores a row, which is aligned, past the caches.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn stream([low, high]: [__m256i; 2], place: &mut [u8; ROW]) {
+    let at = place.as_mut_ptr();
+    // SAFETY: a row is two vectors of bytes, borrowed for writing; rows of a page that is aligned to vectors, as
+    // `copy_streamed` asserts, are aligned to them.
+    unsafe {
+        _mm256_stream_si256(at.cast(), low);
+        _mm256_stream_si256(at.add(VECTOR).cast(), high);
     }
 }
 

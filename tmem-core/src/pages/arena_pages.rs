@@ -6,12 +6,15 @@ use std::sync::Arc;
 use super::log::Log;
 use super::{Damaged, Fetched, Form, NoRoom, PageStore, Squeeze, Stored, UNIT};
 use crate::arena::Arena;
-use crate::codec::{self, SCRATCH as SCRATCH_BYTES, lz4, zstd};
+use crate::codec::{self, PutCopy, SCRATCH as SCRATCH_BYTES, lz4, zstd};
 use crate::live::LivePage;
 use crate::page::Page;
 
 /// Without the debug switch, one read in so many verifies its checksum.
 const SAMPLE: u32 = 1024;
+
+/// Frames that have to be there from the start for ways to copy to be tried: 128 MiB, more than is a processor's own.
+const TRIED: u32 = 32 << 10;
 
 thread_local! {
     static SCRATCH: RefCell<[u8; SCRATCH_BYTES]> = const { RefCell::new([0; SCRATCH_BYTES]) };
@@ -22,17 +25,35 @@ thread_local! {
 pub(crate) struct ArenaPages {
     arena: Arc<Arena>,
     log: Log,
+    put_copy: PutCopy,
     verify_every_read: bool,
 }
 
 impl ArenaPages {
-    pub(crate) fn new(arena: Arc<Arena>, verify_every_read: bool) -> Self {
-        Self { log: Log::new(Arc::clone(&arena)), arena, verify_every_read }
+    pub(crate) fn new(arena: Arc<Arena>, committed: u32, verify_every_read: bool) -> Self {
+        let put_copy = if cfg!(not(feature = "shuttle")) && committed >= TRIED {
+            let mut number = 0u32;
+            PutCopy::fastest(|| {
+                // Every other multiple of 2^32 / phi (Knuth) is far from the one before.
+                number = number.wrapping_add(0x9e37_79b1);
+                let frame = ((u64::from(number) * u64::from(committed)) >> 32) as u32;
+                // SAFETY: nobody has been given a frame yet, and the trial uses one page at a time.
+                unsafe { arena.page_mut(frame) }
+            })
+        } else {
+            PutCopy::usual()
+        };
+        Self { log: Log::new(Arc::clone(&arena)), arena, put_copy, verify_every_read }
     }
 
     /// The log of compressed pages.
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// How pages are copied into frames.
+    pub(crate) fn put_copy(&self) -> PutCopy {
+        self.put_copy
     }
 
     /// Flips a bit of a stored page.
@@ -65,7 +86,7 @@ impl PageStore for ArenaPages {
         }
         let frame = self.arena.alloc().ok_or(NoRoom)?;
         // SAFETY: the frame was just allocated, and nobody else knows it until the caller links it.
-        let checksum = codec::copy(page, unsafe { self.arena.page_mut(frame) });
+        let checksum = self.put_copy.copy(page, unsafe { self.arena.page_mut(frame) });
         Ok(Stored { a: frame, b: checksum, form: Form::Raw, units: 0 })
     }
 
@@ -88,7 +109,7 @@ impl PageStore for ArenaPages {
             Form::Same => {}
             // SAFETY: the stored page owns the frame; it is never written again before it is freed, which the caller's
             // lock forbids meanwhile.
-            Form::Raw => codec::copy_plain(unsafe { self.arena.page(stored.a) }, page),
+            Form::Raw => codec::copy_out(unsafe { self.arena.page(stored.a) }, page),
             Form::Lz4 | Form::Zstd => block = self.log.read(stored.a, page),
         }
         Fetched { form: stored.form, a: stored.a, b: stored.b, block }

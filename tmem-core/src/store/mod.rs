@@ -21,6 +21,7 @@ use crossbeam_utils::CachePadded;
 use crate::account::{Accounting, Books};
 use crate::arena::Arena;
 use crate::client::Client;
+use crate::codec::PutCopy;
 use crate::config::{ClientConfig, StoreConfig};
 use crate::error::StoreError;
 use crate::index::Index;
@@ -100,7 +101,7 @@ impl Store {
         let reserve = |source| StoreError::Reserve { bytes: capacity, source };
         let committed = config.committed_bytes.div_ceil(PAGE_SIZE as u64) as u32;
         let arena = Arc::new(Arena::new(frames, committed).map_err(reserve)?);
-        let local = Arc::new(ArenaPages::new(Arc::clone(&arena), config.verify_every_read));
+        let local = Arc::new(ArenaPages::new(Arc::clone(&arena), committed, config.verify_every_read));
         let names = Names::new();
         Ok(Arc::new(Self {
             pages: wrap_pages(Arc::clone(&local)),
@@ -152,6 +153,11 @@ impl Store {
         stats.clients = control.open_clients();
         stats.pools = control.open_pools();
         stats
+    }
+
+    /// How pages are copied into frames.
+    pub fn put_copy(&self) -> PutCopy {
+        self.local.put_copy()
     }
 
     fn shard(&self, number: usize) -> &Mutex<Shard> {

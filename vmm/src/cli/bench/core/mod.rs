@@ -119,6 +119,7 @@ struct Report {
     objects: u32,
     clients: u32,
     threads: u32,
+    put_copy: String,
     #[serde(flatten)]
     seq: Option<Seq>,
     #[serde(flatten)]
@@ -181,6 +182,7 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
         codec,
         ..Default::default()
     })?;
+    let put_copy = store.put_copy().to_string();
     let kind = if args.room.is_some() { PoolKind::Ephemeral } else { PoolKind::Persistent };
     let guests = (0..args.clients).map(|n| {
         let guest = store.add_client(ClientConfig { name: format!("bench{n}"), ..Default::default() })?;
@@ -196,6 +198,7 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
         objects,
         clients: args.clients,
         threads: if args.mode == Mode::Seq { 1 } else { args.threads },
+        put_copy,
         ..Default::default()
     };
     match args.mode {
