@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tmem_core::{PAGE_SIZE, Page};
 
 use crate::peers::Peer;
+use crate::random::Random;
 
 /// Different pages, used in turn. None is of one repeated word: the store would keep those for nothing.
 const CONTENTS: usize = 1024;
@@ -16,18 +17,6 @@ pub(crate) struct Churn<'a> {
     peer: &'a dyn Peer,
     pages: u32,
     contents: Vec<Page>,
-}
-
-/// Random numbers (splitmix64: Steele et al., OOPSLA 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
 }
 
 impl<'a> Churn<'a> {

@@ -3,8 +3,10 @@
 //! The others hold each page in a box; they know no clients, limits or compression, and no guest's page is charged to it.
 
 mod churn;
+mod first_core;
 mod peers;
 mod plot;
+mod random;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::first_core::{FirstCore, Name};
 use tmem_core::{Client, ClientConfig, Codec, Key, PAGE_SIZE, Page, PoolId, PoolKind, Store, StoreConfig};
 
 /// Objects that the store's pages are spread over; the others have one space of names.
@@ -21,8 +22,9 @@ type Make = fn(u32) -> Box<dyn Peer>;
 
 impl dyn Peer {
     /// All of them, by name.
-    pub(crate) const ALL: [(&'static str, Make); 5] = [
+    pub(crate) const ALL: [(&'static str, Make); 6] = [
         ("tmem-core", |pages| Box::new(Tmem::new(pages))),
+        ("first core (C)", |_| Box::new(FirstCore::new(false))),
         ("scc::HashMap", |pages| Box::new(scc::HashMap::<u64, Box<Page>>::with_capacity(pages as usize))),
         ("dashmap", |pages| {
             Box::new(dashmap::DashMap::<u64, Box<Page>>::with_capacity_and_shard_amount(
@@ -76,6 +78,24 @@ impl Peer for Tmem {
 
     fn flush(&self, name: u64) {
         self.guest.flush_page(self.pool, &key(name)).expect("the pool is there");
+    }
+}
+
+fn name_of(name: u64) -> Name {
+    ([name % OBJECTS, 0, 0], (name / OBJECTS) as u32)
+}
+
+impl Peer for FirstCore {
+    fn put(&self, name: u64, page: &Page) {
+        assert!(self.put(&name_of(name), page), "there is no memory for all pages: give fewer with --pages");
+    }
+
+    fn get(&self, name: u64, page: &mut Page) -> bool {
+        self.get(&name_of(name), page)
+    }
+
+    fn flush(&self, name: u64) {
+        self.flush(&name_of(name));
     }
 }
 
