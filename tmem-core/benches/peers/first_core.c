@@ -3,10 +3,10 @@
  * The structure of the first tmem core (Xen 4.0, zcache), to measure ours against. Written for that, from a description;
  * nothing is copied. A core is one pool of one client.
  *
- *   256 buckets, by a hash of the object id, each with a lock
+ *   256 buckets, by a hash of the object id, each with a lock (lock.h)
  *     a red-black tree of objects, by the 192-bit id
  *       a radix tree of pages, by the 32-bit index: nodes of 64 slots, as high as the largest index needs
- *         a page: 4 KiB from malloc, or what LZ4 made of it
+ *         a page: 4 KiB from malloc or from a list of free frames (frames.h), or what LZ4 made of it, from malloc
  *
  * As in the original's callbacks, a page is allocated, compressed, copied and freed under its bucket's lock. A put of a page
  * that is there frees the old one first. A get keeps the page, as in a persistent pool.
@@ -17,43 +17,30 @@
  *     original's descriptor;
  *   - metadata comes from malloc, without the original's preallocation before the lock.
  *
- * The lock is a spin lock, as in the kernel. There its holder is not preempted; here it may be, and whoever waits then spins
- * for a time slice. FIRST_CORE_MUTEX makes it a mutex, which sleeps instead.
- *
  * The red-black tree is glibc's tsearch. Its nodes stand beside the objects, not in them, one address more to follow a level
  * than in the kernel; with 1,000 objects a tree has four.
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <pthread.h>
 #include <search.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "frames.h"
+#include "lock.h"
 #include "lz4.h"
 
 enum {
-	PAGE = 4096,
+	PAGE = FRAME,
 	BUCKETS = 256,
 	SLOT_BITS = 6,
 	SLOTS = 1 << SLOT_BITS,
 	MAX_HEIGHT = 6, /* 6 times 6 bits are enough for an index of 32 */
 };
 
-#ifdef FIRST_CORE_MUTEX
-typedef pthread_mutex_t lock_t;
-#define lock_init(l) pthread_mutex_init(l, NULL)
-#define lock_take pthread_mutex_lock
-#define lock_drop pthread_mutex_unlock
-#define lock_end pthread_mutex_destroy
-#else
-typedef pthread_spinlock_t lock_t;
-#define lock_init(l) pthread_spin_init(l, PTHREAD_PROCESS_PRIVATE)
-#define lock_take pthread_spin_lock
-#define lock_drop pthread_spin_unlock
-#define lock_end pthread_spin_destroy
-#endif
+/* How pages are kept. */
+enum pages { RAW_MALLOC = 0, LZ4_MALLOC = 1, RAW_FRAMES = 2 };
 
 struct node {
 	unsigned used; /* slots that are not null */
@@ -72,7 +59,8 @@ struct bucket {
 };
 
 struct first_core {
-	int lz4;
+	enum pages pages;
+	struct frames frames;
 	struct bucket buckets[BUCKETS];
 };
 
@@ -84,14 +72,22 @@ struct squeezed {
 
 /* ---- pages ---- */
 
-static void *page_new(const struct first_core *core, const void *page)
+static void page_free(struct first_core *core, void *page)
+{
+	if (page && core->pages == RAW_FRAMES)
+		frame_free(&core->frames, page);
+	else
+		free(page);
+}
+
+static void *page_new(struct first_core *core, const void *page)
 {
 	static _Thread_local char buffer[LZ4_COMPRESSBOUND(PAGE)];
 	const void *from = page;
 	int length = PAGE;
 
-	if (!core->lz4) {
-		void *copy = malloc(PAGE);
+	if (core->pages != LZ4_MALLOC) {
+		void *copy = core->pages == RAW_FRAMES ? frame_new(&core->frames) : malloc(PAGE);
 
 		return copy ? memcpy(copy, page, PAGE) : NULL;
 	}
@@ -113,7 +109,7 @@ static int page_read(const struct first_core *core, const void *stored, void *pa
 {
 	const struct squeezed *kept = stored;
 
-	if (!core->lz4) {
+	if (core->pages != LZ4_MALLOC) {
 		memcpy(page, stored, PAGE);
 		return 0;
 	}
@@ -200,13 +196,13 @@ static void prune(struct object *object, uint32_t index)
 }
 
 /* Frees nodes and pages. */
-static void node_free(struct node *node, unsigned height)
+static void node_free(struct first_core *core, struct node *node, unsigned height)
 {
 	for (unsigned n = 0; n < SLOTS; n++) {
 		if (height > 1 && node->slots[n])
-			node_free(node->slots[n], height - 1);
+			node_free(core, node->slots[n], height - 1);
 		else
-			free(node->slots[n]);
+			page_free(core, node->slots[n]);
 	}
 	free(node);
 }
@@ -267,13 +263,14 @@ static void object_prune(struct bucket *bucket, struct object *object, uint32_t 
 /* ---- what a pool does ---- */
 
 /* NULL when there is no memory. */
-struct first_core *first_core_new(int lz4)
+struct first_core *first_core_new(enum pages pages)
 {
 	struct first_core *core = aligned_alloc(64, sizeof(*core));
 
 	if (!core)
 		return NULL;
-	core->lz4 = lz4;
+	core->pages = pages;
+	frames_init(&core->frames);
 	for (int n = 0; n < BUCKETS; n++) {
 		lock_init(&core->buckets[n].lock);
 		core->buckets[n].objects = NULL;
@@ -281,21 +278,19 @@ struct first_core *first_core_new(int lz4)
 	return core;
 }
 
-static void object_free(void *object)
-{
-	struct object *it = object;
-
-	if (it->root)
-		node_free(it->root, it->height);
-	free(it);
-}
-
 void first_core_free(struct first_core *core)
 {
-	for (int n = 0; n < BUCKETS; n++) {
-		tdestroy(core->buckets[n].objects, object_free);
-		lock_end(&core->buckets[n].lock);
+	for (struct bucket *bucket = core->buckets; bucket < core->buckets + BUCKETS; bucket++) {
+		while (bucket->objects) {
+			struct object *object = *(struct object **)bucket->objects;
+
+			tdelete(object, &bucket->objects, by_id);
+			node_free(core, object->root, object->height);
+			free(object);
+		}
+		lock_end(&bucket->lock);
 	}
+	frames_end(&core->frames);
 	free(core);
 }
 
@@ -312,7 +307,7 @@ int first_core_put(struct first_core *core, const uint64_t id[3], uint32_t index
 		void **slot = &leaf->slots[slot_of(index, 0)];
 
 		leaf->used -= *slot != NULL;
-		free(*slot);
+		page_free(core, *slot);
 		*slot = page_new(core, page);
 		leaf->used += *slot != NULL;
 		result = *slot ? 0 : -ENOMEM;
@@ -350,7 +345,7 @@ uint64_t first_core_flush_page(struct first_core *core, const uint64_t id[3], ui
 	struct node *leaf = object ? leaf_find(object, index) : NULL;
 	void **slot = leaf ? &leaf->slots[slot_of(index, 0)] : NULL;
 	if (slot && *slot) {
-		free(*slot);
+		page_free(core, *slot);
 		*slot = NULL;
 		leaf->used--;
 		object_prune(bucket, object, index);

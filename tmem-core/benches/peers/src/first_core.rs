@@ -14,11 +14,22 @@ struct Raw {
 }
 
 unsafe extern "C" {
-    fn first_core_new(lz4: c_int) -> *mut Raw;
+    fn first_core_new(pages: c_int) -> *mut Raw;
     fn first_core_free(core: *mut Raw);
     fn first_core_put(core: *mut Raw, id: *const u64, index: u32, page: *const u8) -> c_int;
     fn first_core_get(core: *mut Raw, id: *const u64, index: u32, page: *mut u8) -> c_int;
     fn first_core_flush_page(core: *mut Raw, id: *const u64, index: u32) -> u64;
+}
+
+/// How pages are kept; the numbers are the C code's `enum pages`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// As they are, each 4 KiB from malloc.
+    Malloc = 0,
+    /// Compressed with LZ4 when they are put, each in a piece from malloc.
+    Lz4 = 1,
+    /// As they are, in frames from a list of free ones.
+    Frames = 2,
 }
 
 /// One pool.
@@ -33,10 +44,10 @@ unsafe impl Sync for FirstCore {}
 pub(crate) type Name = ([u64; 3], u32);
 
 impl FirstCore {
-    /// An empty pool, which keeps pages as they are or compresses each with LZ4 when it is put.
-    pub(crate) fn new(lz4: bool) -> Self {
-        // SAFETY: it takes a number, and gives memory or null.
-        let core = unsafe { first_core_new(lz4.into()) };
+    /// An empty pool.
+    pub(crate) fn new(pages: Pages) -> Self {
+        // SAFETY: it takes one of the numbers that it knows, and gives memory or null.
+        let core = unsafe { first_core_new(pages as c_int) };
         Self(NonNull::new(core).expect("there are 16 KiB of memory"))
     }
 

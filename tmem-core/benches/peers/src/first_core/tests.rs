@@ -25,10 +25,10 @@ fn got(core: &FirstCore, name: &Name) -> Option<Page> {
 }
 
 /// Random operations on few names, so that they meet.
-fn agrees_with_a_map(lz4: bool, seed: u64) {
+fn agrees_with_a_map(pages: Pages, seed: u64) {
     const INDEXES: [u32; 12] =
         [0, 1, 63, 64, 65, 4095, 4096, 262_143, 262_144, 1 << 30, (1 << 30) - 1, u32::MAX];
-    let (core, mut map) = (FirstCore::new(lz4), HashMap::new());
+    let (core, mut map) = (FirstCore::new(pages), HashMap::new());
     let mut random = Random(seed);
     for step in 0..20_000 {
         let name = name(random.next() % 40, INDEXES[random.next() as usize % INDEXES.len()]);
@@ -52,24 +52,29 @@ fn agrees_with_a_map(lz4: bool, seed: u64) {
 
 #[test]
 fn raw_pages_agree_with_a_map() {
-    (1..4).for_each(|seed| agrees_with_a_map(false, seed));
+    (1..4).for_each(|seed| agrees_with_a_map(Pages::Malloc, seed));
 }
 
 #[test]
 fn compressed_pages_agree_with_a_map() {
-    (1..4).for_each(|seed| agrees_with_a_map(true, seed));
+    (1..4).for_each(|seed| agrees_with_a_map(Pages::Lz4, seed));
+}
+
+#[test]
+fn pages_in_frames_agree_with_a_map() {
+    (1..4).for_each(|seed| agrees_with_a_map(Pages::Frames, seed));
 }
 
 #[test]
 fn a_get_keeps_the_page() {
-    let core = FirstCore::new(false);
+    let core = FirstCore::new(Pages::Malloc);
     core.put(&name(1, 2), &page(3));
     assert_eq!([got(&core, &name(1, 2)), got(&core, &name(1, 2))], [Some(page(3)); 2]);
 }
 
 #[test]
 fn a_put_replaces_the_page() {
-    let core = FirstCore::new(true);
+    let core = FirstCore::new(Pages::Lz4);
     core.put(&name(1, 2), &page(3));
     core.put(&name(1, 2), &page(4));
     assert_eq!(got(&core, &name(1, 2)), Some(page(4)));
@@ -77,7 +82,7 @@ fn a_put_replaces_the_page() {
 
 #[test]
 fn a_tree_grows_from_its_pages_and_is_gone_with_them() {
-    let core = FirstCore::new(false);
+    let core = FirstCore::new(Pages::Malloc);
     core.put(&name(1, u32::MAX), &page(1));
     core.put(&name(1, 0), &page(2));
     assert_eq!((core.flush(&name(1, u32::MAX)), core.flush(&name(1, u32::MAX))), (1, 0));
@@ -87,26 +92,39 @@ fn a_tree_grows_from_its_pages_and_is_gone_with_them() {
 
 #[test]
 fn ids_that_differ_in_one_word_are_different() {
-    let core = FirstCore::new(false);
+    let core = FirstCore::new(Pages::Malloc);
     let ids = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]];
     ids.iter().zip(1..).for_each(|(id, seed)| assert!(core.put(&(*id, 0), &page(seed))));
     let pages = ids.map(|id| got(&core, &(id, 0)));
     assert_eq!(pages, [Some(page(1)), Some(page(2)), Some(page(3)), Some(page(4))]);
 }
 
-#[test]
-fn threads_get_whole_pages_of_one_object() {
-    let core = FirstCore::new(true);
-    let work = |seed: u64, core: &FirstCore| {
+fn threads_get_whole_pages_of_one_object(pages: Pages) {
+    let core = &FirstCore::new(pages);
+    let work = move |seed: u64| {
         let mut random = Random(seed);
         for _ in 0..5_000 {
             let name = name(1, (random.next() % 8) as u32);
-            core.put(&name, &[random.next() as u8; PAGE_SIZE]);
+            assert!(core.put(&name, &[random.next() as u8; PAGE_SIZE]));
             let page = got(core, &name).unwrap_or([0; PAGE_SIZE]);
             assert!(page.iter().all(|byte| *byte == page[0]), "half a page of {name:?}");
             core.flush(&name);
         }
     };
-    let core = &core;
-    thread::scope(|scope| (0..4).for_each(|seed| drop(scope.spawn(move || work(seed, core)))));
+    thread::scope(|scope| (0..4).for_each(|seed| drop(scope.spawn(move || work(seed)))));
+}
+
+#[test]
+fn threads_get_whole_pages_from_malloc() {
+    threads_get_whole_pages_of_one_object(Pages::Malloc);
+}
+
+#[test]
+fn threads_get_whole_compressed_pages() {
+    threads_get_whole_pages_of_one_object(Pages::Lz4);
+}
+
+#[test]
+fn threads_get_whole_pages_in_frames() {
+    threads_get_whole_pages_of_one_object(Pages::Frames);
 }
