@@ -5,6 +5,7 @@ mod first_core;
 #[path = "../../../../vmm/src/cli/bench/made_up.rs"]
 mod made_up;
 mod median;
+mod memory;
 mod ours;
 mod peers;
 mod plot;

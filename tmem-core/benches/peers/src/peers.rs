@@ -36,9 +36,10 @@ type Make = fn(u32) -> Box<dyn Peer>;
 
 impl dyn Peer {
     /// All of them, by name.
-    pub(crate) const ALL: [(&'static str, Make); 6] = [
+    pub(crate) const ALL: [(&'static str, Make); 7] = [
         ("tmem-core", |pages| Box::new(Ours::new(Codec::Raw, pages, OBJECTS, 1))),
         ("first core (C)", |_| Box::new(FirstCorePeer::new(Pages::Malloc, OBJECTS))),
+        ("first core, frames", |_| Box::new(FirstCorePeer::new(Pages::Frames, OBJECTS))),
         ("scc::HashMap", |pages| Box::new(scc::HashMap::<u64, Box<Page>>::with_capacity(pages as usize))),
         ("dashmap", |pages| {
             Box::new(dashmap::DashMap::<u64, Box<Page>>::with_capacity_and_shard_amount(

@@ -79,6 +79,7 @@ fn measure(options: &Options) -> Vec<Row> {
 
 pub(crate) fn run(parser: Parser) -> Result<(), lexopt::Error> {
     let options = options(parser)?;
+    crate::memory::suffices(options.pages)?;
     let rows = measure(&options);
     if let Some(file) = &options.plot
         && let Err(error) = std::fs::write(file, plot::svg(&options.threads, &rows))

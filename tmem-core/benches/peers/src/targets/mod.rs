@@ -5,6 +5,8 @@ mod plan;
 mod report;
 mod sample;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 use std::process::{Command, Stdio};
 
@@ -50,7 +52,9 @@ fn options(mut parser: Parser) -> Result<Options, lexopt::Error> {
 
 /// `tmem-peers sample`: one measurement, as a line of JSON.
 pub(crate) fn sample(parser: Parser) -> Result<(), lexopt::Error> {
-    println!("{}", sample::measure(&Spec::parse(parser)?));
+    let spec = Spec::parse(parser)?;
+    crate::memory::suffices(spec.pages)?;
+    println!("{}", sample::measure(&spec));
     Ok(())
 }
 
