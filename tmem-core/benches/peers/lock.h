@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * The lock is a spin lock, as in the kernel. There its holder is not preempted; here it may be, and whoever waits then spins
- * for a time slice. FIRST_CORE_MUTEX makes it a mutex, which sleeps instead.
+ * for a time slice, unless the program is run before all others (chrt). FIRST_CORE_MUTEX makes it a mutex, which sleeps instead:
+ * slower here, because its waiters sleep through locks that are held for less than a microsecond.
  */
 #pragma once
 #include <pthread.h>
