@@ -1,125 +1,52 @@
-//! The churn of `tmem bench core` against maps and caches that hold the same pages of 4 KiB in memory.
-//!
-//! The others hold each page in a box; they know no clients, limits or compression, and no guest's page is charged to it.
+//! The store's speed against others', in one process or in turn.
 
 mod churn;
+mod first_core;
+#[path = "../../../../vmm/src/cli/bench/made_up.rs"]
+mod made_up;
+mod median;
+mod memory;
+mod ours;
 mod peers;
 mod plot;
+mod random;
+mod table;
+mod targets;
 
 use std::process::ExitCode;
 
-use churn::{Churn, rate};
-use peers::Peer;
+const USAGE: &str = "\
+tmem-peers [--pages N] [--threads N,N..] [--seconds S] [--rounds R] [--json] [--plot FILE.svg]
+    The churn of `tmem bench core` against maps, caches and the first core.
+tmem-peers targets [--rounds R] [--seconds S] [--only GROUP,GROUP..] [--huge] [--json]
+    What the store is meant to reach, as ratios. Groups: seq, churn, hot, million.
+    --huge: malloc, too, asks for huge pages, as the store does.
+tmem-peers sample seq|copy|churn [--core ours|first|first-frames] [--codec raw|lz4] [--pages N] [--objects N] 
+                                 [--clients N] [--threads N] [--seconds S]
+    One measurement of those, in this process.";
 
-const USAGE: &str =
-    "tmem-peers [--pages N] [--threads N,N..] [--seconds S] [--rounds R] [--json] [--plot FILE.svg]";
-
-/// What to measure.
-struct Options {
-    pages: u32,
-    threads: Vec<u32>,
-    seconds: f64,
-    rounds: usize,
-    json: bool,
-    plot: Option<String>,
-}
-
-/// Millions of operations a second of one peer, for each number of threads.
-pub(crate) struct Row {
-    pub(crate) name: &'static str,
-    pub(crate) rates: Vec<f64>,
-}
-
-fn options() -> Result<Options, lexopt::Error> {
-    use lexopt::prelude::*;
-    let mut options =
-        Options { pages: 100_000, threads: vec![1, 2], seconds: 1.0, rounds: 3, json: false, plot: None };
+fn run() -> Result<(), lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Long("pages") => options.pages = parser.value()?.parse()?,
-            Long("threads") => {
-                let text = parser.value()?.string()?;
-                options.threads = text
-                    .split(',')
-                    .map(str::parse)
-                    .collect::<Result<_, _>>()
-                    .map_err(|_| format!("--threads {text}: give numbers of threads such as 1,2"))?;
-            }
-            Long("seconds") => options.seconds = parser.value()?.parse()?,
-            Long("rounds") => options.rounds = parser.value()?.parse()?,
-            Long("json") => options.json = true,
-            Long("plot") => options.plot = Some(parser.value()?.string()?),
-            _ => return Err(arg.unexpected()),
+    let mode = parser.try_raw_args().and_then(|args| args.peek().map(ToOwned::to_owned));
+    match mode.as_ref().and_then(|mode| mode.to_str()) {
+        Some("targets") => {
+            parser.next()?;
+            targets::run(parser)
         }
-    }
-    if options.pages == 0 || options.rounds == 0 || options.threads.contains(&0) || options.seconds.is_nan() {
-        return Err("--pages, --rounds, --threads and --seconds must be more than 0".into());
-    }
-    Ok(options)
-}
-
-/// Measures all peers in turn, `rounds` times, and takes each one's median.
-fn measure(options: &Options) -> Vec<Row> {
-    let makers = <dyn Peer>::ALL;
-    let mut samples = vec![vec![Vec::new(); options.threads.len()]; makers.len()];
-    for round in 1..=options.rounds {
-        for ((name, make), of_peer) in makers.iter().zip(&mut samples) {
-            eprintln!("round {round} of {}: {name}", options.rounds);
-            let peer = make(options.pages);
-            let churn = Churn::new(&*peer, options.pages);
-            for (threads, samples) in options.threads.iter().zip(of_peer) {
-                samples.push(rate(&churn, *threads, options.seconds));
-            }
+        Some("sample") => {
+            parser.next()?;
+            targets::sample(parser)
         }
+        _ => table::run(parser),
     }
-    let median = |mut samples: Vec<f64>| {
-        samples.sort_by(f64::total_cmp);
-        samples.get(samples.len() / 2).copied().unwrap_or_default()
-    };
-    makers
-        .iter()
-        .zip(samples)
-        .map(|((name, _), samples)| Row { name, rates: samples.into_iter().map(median).collect() })
-        .collect()
 }
 
 fn main() -> ExitCode {
-    let options = match options() {
-        Ok(options) => options,
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tmem-peers: {error}\n{USAGE}");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
-    let rows = measure(&options);
-    if let Some(file) = &options.plot
-        && let Err(error) = std::fs::write(file, plot::svg(&options.threads, &rows))
-    {
-        eprintln!("tmem-peers: cannot write the plot {file}: {error}");
-        return ExitCode::from(2);
     }
-    if options.json {
-        let rows =
-            rows.iter().map(|row| (row.name, &row.rates)).collect::<std::collections::BTreeMap<_, _>>();
-        let report = serde_json::json!({
-            "pages": options.pages, "threads": options.threads, "seconds": options.seconds,
-            "rounds": options.rounds, "million_ops_per_s": rows,
-        });
-        println!("{report}");
-        return ExitCode::SUCCESS;
-    }
-    println!("| million operations a second | {} |", heads(&options.threads));
-    println!("|---|{}", "---|".repeat(options.threads.len()));
-    for row in &rows {
-        let cells: Vec<_> = row.rates.iter().map(|rate| format!("{rate:.2}")).collect();
-        println!("| {} | {} |", row.name, cells.join(" | "));
-    }
-    ExitCode::SUCCESS
-}
-
-/// Column titles.
-pub(crate) fn heads(threads: &[u32]) -> String {
-    let head = |n: &u32| if *n == 1 { "1 thread".to_owned() } else { format!("{n} threads") };
-    threads.iter().map(head).collect::<Vec<_>>().join(" | ")
 }

@@ -1,11 +1,15 @@
-//! The store and its peers, behind three operations.
+//! What is compared, behind three operations.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tmem_core::{Client, ClientConfig, Codec, Key, PAGE_SIZE, Page, PoolId, PoolKind, Store, StoreConfig};
+use tmem_core::{Codec, Page};
 
-/// Objects that the store's pages are spread over; the others have one space of names.
-const OBJECTS: u64 = 1000;
+use crate::first_core::{FirstCore, Pages};
+use crate::ours::Ours;
+
+/// Objects that the table's pages are spread over, where there are objects; the others have one space of names.
+const OBJECTS: u32 = 1000;
 /// Shards of the maps and caches that let one choose: as many as the store has.
 const SHARDS: usize = 64;
 
@@ -13,7 +17,18 @@ const SHARDS: usize = 64;
 pub(crate) trait Peer: Sync {
     fn put(&self, name: u64, page: &Page);
     fn get(&self, name: u64, page: &mut Page) -> bool;
-    fn flush(&self, name: u64);
+    /// False when there was no such page.
+    fn flush(&self, name: u64) -> bool;
+
+    /// Does some background work; how long it may rest then. `None` when the peer has no such work, ever.
+    fn maintain(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Pages that are compressed in the background, of how many.
+    fn compressed(&self) -> Option<(u64, u64)> {
+        None
+    }
 }
 
 /// Makes a peer with room for so many pages.
@@ -21,8 +36,10 @@ type Make = fn(u32) -> Box<dyn Peer>;
 
 impl dyn Peer {
     /// All of them, by name.
-    pub(crate) const ALL: [(&'static str, Make); 5] = [
-        ("tmem-core", |pages| Box::new(Tmem::new(pages))),
+    pub(crate) const ALL: [(&'static str, Make); 7] = [
+        ("tmem-core", |pages| Box::new(Ours::new(Codec::Raw, pages, OBJECTS, 1))),
+        ("first core (C)", |_| Box::new(FirstCorePeer::new(Pages::Malloc, OBJECTS))),
+        ("first core, frames", |_| Box::new(FirstCorePeer::new(Pages::Frames, OBJECTS))),
         ("scc::HashMap", |pages| Box::new(scc::HashMap::<u64, Box<Page>>::with_capacity(pages as usize))),
         ("dashmap", |pages| {
             Box::new(dashmap::DashMap::<u64, Box<Page>>::with_capacity_and_shard_amount(
@@ -39,43 +56,35 @@ impl dyn Peer {
     ];
 }
 
-struct Tmem {
-    guest: Client,
-    pool: PoolId,
+/// The first core, with pages spread over objects as the store's.
+pub(crate) struct FirstCorePeer {
+    core: FirstCore,
+    objects: u64,
 }
 
-impl Tmem {
-    /// With its memory committed, as a host does.
-    fn new(pages: u32) -> Self {
-        let capacity_bytes = u64::from(pages) * PAGE_SIZE as u64 / 4 * 5 + (64 << 20);
-        let config = StoreConfig {
-            capacity_bytes,
-            committed_bytes: capacity_bytes,
-            codec: Codec::Raw,
-            ..Default::default()
-        };
-        let store = Store::new(config).expect("a store of this size fits the machine");
-        let guest = store.add_client(ClientConfig::default()).expect("a store has room for a client");
-        let pool = guest.new_pool(PoolKind::Persistent).expect("a client may have a pool");
-        Self { guest, pool }
+impl FirstCorePeer {
+    /// It knows no clients: all objects are in one pool.
+    pub(crate) fn new(pages: Pages, objects: u32) -> Self {
+        Self { core: FirstCore::new(pages), objects: objects.max(1).into() }
+    }
+
+    fn name(&self, name: u64) -> ([u64; 3], u32) {
+        ([name % self.objects, 0, 0], (name / self.objects) as u32)
     }
 }
 
-fn key(name: u64) -> Key {
-    Key::new((name % OBJECTS).into(), (name / OBJECTS) as u32)
-}
-
-impl Peer for Tmem {
+impl Peer for FirstCorePeer {
     fn put(&self, name: u64, page: &Page) {
-        self.guest.put(self.pool, &key(name), page).expect("the store has room for all pages");
+        let kept = self.core.put(&self.name(name), page);
+        assert!(kept, "there is no memory for all pages: give fewer with --pages");
     }
 
     fn get(&self, name: u64, page: &mut Page) -> bool {
-        self.guest.get(self.pool, &key(name), page).expect("the pool is there")
+        self.core.get(&self.name(name), page)
     }
 
-    fn flush(&self, name: u64) {
-        self.guest.flush_page(self.pool, &key(name)).expect("the pool is there");
+    fn flush(&self, name: u64) -> bool {
+        self.core.flush(&self.name(name)) == 1
     }
 }
 
@@ -88,8 +97,8 @@ impl Peer for scc::HashMap<u64, Box<Page>> {
         self.read_sync(&name, |_, held| page.copy_from_slice(&**held)).is_some()
     }
 
-    fn flush(&self, name: u64) {
-        drop(self.remove_sync(&name));
+    fn flush(&self, name: u64) -> bool {
+        self.remove_sync(&name).is_some()
     }
 }
 
@@ -102,8 +111,8 @@ impl Peer for dashmap::DashMap<u64, Box<Page>> {
         self.view(&name, |_, held| page.copy_from_slice(&**held)).is_some()
     }
 
-    fn flush(&self, name: u64) {
-        drop(self.remove(&name));
+    fn flush(&self, name: u64) -> bool {
+        self.remove(&name).is_some()
     }
 }
 
@@ -116,8 +125,8 @@ impl Peer for quick_cache::sync::Cache<u64, Arc<Page>> {
         self.get(&name).map(|held| page.copy_from_slice(&*held)).is_some()
     }
 
-    fn flush(&self, name: u64) {
-        drop(self.remove(&name));
+    fn flush(&self, name: u64) -> bool {
+        self.remove(&name).is_some()
     }
 }
 
@@ -130,7 +139,7 @@ impl Peer for foyer::Cache<u64, Box<Page>> {
         self.get(&name).map(|held| page.copy_from_slice(&**held.value())).is_some()
     }
 
-    fn flush(&self, name: u64) {
-        drop(self.remove(&name));
+    fn flush(&self, name: u64) -> bool {
+        self.remove(&name).is_some()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::Row;
+use crate::table::Row;
 
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 130.0;

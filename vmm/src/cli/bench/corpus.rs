@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tmem_core::{PAGE_SIZE, Page};
 
+use super::made_up::made_up;
+
 /// Pages used in turn.
 #[derive(Debug)]
 pub(super) struct Corpus(Vec<Page>);
@@ -38,9 +40,6 @@ pub(super) enum CorpusError {
     },
 }
 
-/// Pages that are made up: a third is text-like, a third like a heap of pointers, the others noise, words and zeros.
-const MADE_UP: u32 = 1024;
-
 impl Corpus {
     pub(super) fn read(file: &Path) -> Result<Self, CorpusError> {
         let failed = |source| CorpusError::Read { file: file.to_path_buf(), source };
@@ -58,12 +57,7 @@ impl Corpus {
     }
 
     pub(super) fn made_up() -> Self {
-        let mut state = 1u64;
-        let mut random = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            state >> 33
-        };
-        Self((0..MADE_UP).map(|n| made_up(n, &mut random)).collect())
+        Self(made_up())
     }
 
     /// Page `n`, counted round and round.
@@ -71,33 +65,6 @@ impl Corpus {
         let at = (n % self.0.len() as u64) as usize;
         self.0.get(at).expect("a corpus has a page, and a remainder is below their number")
     }
-}
-
-fn made_up(n: u32, random: &mut impl FnMut() -> u64) -> Page {
-    const WORDS: [&[u8]; 8] =
-        [b"static ", b"struct ", b"return ", b"int ", b"page->", b"index ", b"(void)\n", b"if (!err)\n\t"];
-    let mut page = [0; PAGE_SIZE];
-    match n % 12 {
-        0..5 => {
-            let mut rest = page.as_mut_slice();
-            while !rest.is_empty() {
-                let word = WORDS.get(random() as usize % 8).copied().unwrap_or_default();
-                let (now, later) = rest.split_at_mut(word.len().min(rest.len()));
-                now.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
-                if let Some(byte) = now.first_mut() {
-                    *byte = byte.wrapping_add((random() % 8) as u8);
-                }
-                rest = later;
-            }
-        }
-        5..10 => page.chunks_exact_mut(16).for_each(|pair| {
-            let pointer = 0x7f3a_1000_0000 + random() % 65536 * 16;
-            pair.iter_mut().zip(pointer.to_le_bytes()).for_each(|(to, from)| *to = from);
-        }),
-        10 => page.iter_mut().for_each(|byte| *byte = random() as u8),
-        _ => {}
-    }
-    page
 }
 
 #[cfg(test)]

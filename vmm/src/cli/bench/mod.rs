@@ -4,6 +4,7 @@ mod core;
 mod corpus;
 mod histogram;
 mod hypercall;
+mod made_up;
 mod trace;
 
 use std::process::ExitCode;
