@@ -46,7 +46,7 @@ pub(super) const GROUPS: [&str; 4] = ["seq", "churn", "hot", "million"];
 
 /// All measurements of a round, those that are compared next to each other.
 pub(super) fn samples(seconds: f64) -> Vec<Sample> {
-    use Core::{First, Frames, Ours};
+    use Core::{Bare, First, Frames, Ours};
     let seq = |core| Spec::new(What::Seq, core);
     let churn = |core, objects, threads| Spec { objects, threads, seconds, ..Spec::new(What::Churn, core) };
     let lz4 = |core| Spec { codec: Codec::Lz4, ..churn(core, 1000, 2) };
@@ -70,6 +70,8 @@ pub(super) fn samples(seconds: f64) -> Vec<Sample> {
         sample("million", "small", Spec { pages: 10_000, ..churn(Ours, 1, 1) }),
         sample("million", "million", million(1)),
         sample("million", "million of 1,000", million(1000)),
+        sample("million", "bare small", Spec { pages: 10_000, ..churn(Bare, 1, 1) }),
+        sample("million", "bare million", Spec { pages: 1_000_000, ..churn(Bare, 1, 1) }),
     ]
 }
 
@@ -92,12 +94,12 @@ pub(super) fn rows() -> Vec<Row> {
         ratio: OursByOther,
         target,
     };
-    let slower = |measure, ours, with, target| {
-        let (group, other) = ("million", ("small", RATE));
+    let slower = |measure, ours, with, small, target| {
+        let (group, other) = ("million", (small, RATE));
         Row { group, measure, ours: (ours, RATE), with, other, ratio: OtherByOurs, target }
     };
     let (put, get, flush) = (("put", "put_ns"), ("get", "get_ns"), ("flush", "flush_ns"));
-    let (c, frames) = ("seq, C", "seq, C frames");
+    let (c, frames, small) = ("seq, C", "seq, C frames", "10,000 pages, one object");
     let (churn, lz4, hot1, hot2) =
         ("churn, 2 threads", "churn, LZ4, 2 threads", "hot object, 1 thread", "hot object, 2 threads");
     vec![
@@ -116,7 +118,14 @@ pub(super) fn rows() -> Vec<Row> {
         faster("hot", hot2, "hot 2", "C", "hot 2, C", AtLeast(5.0)),
         faster("hot", hot2, "hot 2", "C, frames", "hot 2, C frames", Target::None),
         faster("hot", hot2, "hot 2", "ours, 1 thread", "hot 1", AtLeast(1.8)),
-        slower("a million pages, 100,000 objects", "million", "10,000 pages, one object", AtMost(1.5)),
-        slower("the same of 1,000 clients", "million of 1,000", "10,000 pages, one object", AtMost(1.5)),
+        slower("a million pages, 100,000 objects", "million", small, "small", AtMost(1.5)),
+        slower("the same of 1,000 clients", "million of 1,000", small, "small", AtMost(1.5)),
+        slower(
+            "an array of a million pages",
+            "bare million",
+            "an array of 10,000",
+            "bare small",
+            Target::None,
+        ),
     ]
 }

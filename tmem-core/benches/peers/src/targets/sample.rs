@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tmem_core::{Codec, PAGE_SIZE, Page};
 
 use super::spec::{Core, Spec, What};
+use crate::bare::Bare;
 use crate::churn::{Churn, rate, with_maintenance};
 use crate::first_core::Pages;
 use crate::made_up::made_up;
@@ -42,6 +43,7 @@ fn peer(spec: &Spec) -> Box<dyn Peer> {
         Core::First if spec.codec == Codec::Raw => Box::new(FirstCorePeer::new(Pages::Malloc, spec.objects)),
         Core::First => Box::new(FirstCorePeer::new(Pages::Lz4, spec.objects)),
         Core::Frames => Box::new(FirstCorePeer::new(Pages::Frames, spec.objects)),
+        Core::Bare => Box::new(Bare::new(spec.pages)),
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) enum Core {
     First,
     /// The first core, pages in frames from a list.
     Frames,
+    /// An array of pages.
+    Bare,
 }
 
 /// One measurement.
@@ -60,6 +62,7 @@ impl Spec {
             Core::Ours => &"ours",
             Core::First => &"first",
             Core::Frames => &"first-frames",
+            Core::Bare => &"bare",
         };
         let options: [(&str, &dyn Display); 7] = [
             ("--core", core),
@@ -103,8 +106,10 @@ impl Spec {
         if [spec.pages, spec.objects, spec.clients, spec.threads].contains(&0) {
             return Err("--pages, --objects, --clients and --threads must be more than 0".into());
         }
-        if (spec.core, spec.codec) == (Core::Frames, Codec::Lz4) {
-            return Err("--core first-frames keeps raw pages only: give --core first with --codec lz4".into());
+        if matches!((spec.core, spec.codec), (Core::Frames | Core::Bare, Codec::Lz4)) {
+            return Err(
+                "first-frames and bare keep raw pages only: give --core first with --codec lz4".into()
+            );
         }
         Ok(spec)
     }
@@ -115,7 +120,8 @@ fn core(text: &str) -> Result<Core, &'static str> {
         "ours" => Ok(Core::Ours),
         "first" => Ok(Core::First),
         "first-frames" => Ok(Core::Frames),
-        _ => Err("no such core: ours, first, first-frames"),
+        "bare" => Ok(Core::Bare),
+        _ => Err("no such core: ours, first, first-frames, bare"),
     }
 }
 
