@@ -1,44 +1,10 @@
 //! What runs showed, and the report about them.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::experiment::{Experiment, change_percent};
 use crate::demo::measure::Mode;
-
-/// `tmem run --report`, as far as it is used here.
-#[derive(Debug, Deserialize)]
-struct VmmReport {
-    guests: Vec<VmmGuest>,
-}
-
-#[derive(Debug, Deserialize)]
-struct VmmGuest {
-    exits: VmmExits,
-    disks: Vec<VmmDisk>,
-    tmem: Option<VmmTmem>,
-}
-
-/// Exits to the VMM for disks and tmem. Ports are left out, because they are the console, where a guest with tmem prints its
-/// counters at the end, and no work; so are signals and kicks, which are the VMM's own.
-#[derive(Debug, Deserialize)]
-struct VmmExits {
-    mmio_read: u64,
-    mmio_write: u64,
-    hypercall: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct VmmDisk {
-    sectors_read: u64,
-    sectors_written: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct VmmTmem {
-    puts: u64,
-    puts_refused: u64,
-    gets: u64,
-}
+use crate::vmm_report::{Exits, Report};
 
 /// Sums over the guests of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -62,9 +28,7 @@ pub(super) struct Outcome {
 }
 
 /// Reads a run of so many guests: the VMM's report, and on the consoles that each compiled the same and ended well.
-pub(super) fn read(report: &str, consoles: &str, guests: usize) -> Result<Outcome, String> {
-    let report: VmmReport =
-        serde_json::from_str(report).map_err(|error| format!("cannot read the VMM's report: {error}"))?;
+pub(super) fn read(report: &Report, consoles: &str, guests: usize) -> Result<Outcome, String> {
     let ends = consoles.matches("{\"event\":\"end\",\"status\":0}").count();
     let mut objects: Vec<&str> = consoles
         .split("\"event\":\"compiled\"")
@@ -78,13 +42,12 @@ pub(super) fn read(report: &str, consoles: &str, guests: usize) -> Result<Outcom
     let &[objects] = objects.as_slice() else { return Err(format!("different object files: {objects:?}")) };
     let mut outcome = Outcome { objects: objects.to_owned(), ..Outcome::default() };
     for guest in &report.guests {
-        let VmmExits { mmio_read, mmio_write, hypercall } = guest.exits;
+        let Exits { mmio_read, mmio_write, hypercall } = guest.exits;
         outcome.exits += mmio_read + mmio_write + hypercall;
         outcome.hypercalls += hypercall;
-        for disk in &guest.disks {
-            outcome.sectors_read += disk.sectors_read;
-            outcome.sectors_written += disk.sectors_written;
-        }
+        let (sectors_read, sectors_written) = guest.sectors();
+        outcome.sectors_read += sectors_read;
+        outcome.sectors_written += sectors_written;
         if let Some(tmem) = &guest.tmem {
             outcome.puts += tmem.puts;
             outcome.puts_refused += tmem.puts_refused;
@@ -200,16 +163,20 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vmm_report::Tmem;
+    use crate::vmm_report::tests::guest;
 
-    const REPORT: &str = r#"{"guests":[{"exits":{"pio_in":1,"pio_out":2,"mmio_read":3,"mmio_write":4,"hypercall":5,
-        "interrupted":600},"disks":[{"sectors_read":10,"sectors_written":20},{"sectors_read":1,"sectors_written":2}],
-        "tmem":{"puts":7,"puts_refused":8,"gets":9}}]}"#;
     const CONSOLE: &str = "TMEM-REPORT {\"event\":\"compiled\",\"rounds\":2,\"md5\":\"abc\"}\r\n\
                            TMEM-REPORT {\"event\":\"end\",\"status\":0}\r\n";
 
+    fn report() -> Report {
+        let tmem = Tmem { puts: 7, puts_refused: 8, gets: 9, evicted: 0 };
+        Report { guests: vec![guest("g1", Some(tmem))] }
+    }
+
     #[test]
     fn a_run_is_added_up() {
-        let outcome = read(REPORT, CONSOLE, 1).unwrap();
+        let outcome = read(&report(), CONSOLE, 1).unwrap();
         assert_eq!((outcome.sectors_read, outcome.sectors_written, outcome.exits), (11, 22, 12));
         assert_eq!((outcome.hypercalls, outcome.puts, outcome.puts_refused, outcome.gets), (5, 7, 8, 9));
         assert_eq!(outcome.objects, "abc");
@@ -217,8 +184,8 @@ mod tests {
 
     #[test]
     fn a_guest_that_did_not_end_well_or_not_at_all_spoils_the_run() {
-        assert!(read(REPORT, &CONSOLE.replace("status\":0", "status\":3"), 1).is_err());
-        assert!(read(REPORT, CONSOLE, 2).is_err());
-        assert!(read(REPORT, "", 1).is_err());
+        assert!(read(&report(), &CONSOLE.replace("status\":0", "status\":3"), 1).is_err());
+        assert!(read(&report(), CONSOLE, 2).is_err());
+        assert!(read(&report(), "", 1).is_err());
     }
 }
