@@ -64,6 +64,8 @@ struct Finding {
     what: &'static str,
     demand: String,
     met: bool,
+    /// Of all guests together, and with tmem of the store too.
+    memory_mib: [u32; 2],
     store_mib: u32,
     disk: Outcome,
     tmem: Outcome,
@@ -87,6 +89,7 @@ impl Findings {
             what: experiment.what,
             demand: experiment.demand.to_string(),
             met: experiment.demand.is_met(&disk, &tmem) && disk.objects == tmem.objects,
+            memory_mib: Mode::BOTH.map(|mode| experiment.total_mib(mode)),
             store_mib: experiment.store_mib,
             sectors_read_change_percent: change_percent(disk.sectors_read, tmem.sectors_read),
             sectors_change_percent: change_percent(io(&disk), io(&tmem)),
@@ -119,6 +122,7 @@ impl Findings {
         let headings = [
             "experiment",
             "pages to",
+            "memory MiB",
             "sectors read",
             "sectors written",
             "exits",
@@ -129,8 +133,11 @@ impl Findings {
         ];
         let mut rows = Vec::new();
         for finding in &self.experiments {
-            for (mode, outcome) in [(Mode::Disk, &finding.disk), (Mode::Tmem, &finding.tmem)] {
+            let [disk_mib, tmem_mib] = finding.memory_mib.map(u64::from);
+            let modes = [(Mode::Disk, disk_mib, &finding.disk), (Mode::Tmem, tmem_mib, &finding.tmem)];
+            for (mode, memory_mib, outcome) in modes {
                 let counts = [
+                    memory_mib,
                     outcome.sectors_read,
                     outcome.sectors_written,
                     outcome.exits,
