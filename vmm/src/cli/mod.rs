@@ -2,6 +2,7 @@
 
 mod bare_options;
 mod bench;
+mod control;
 mod doctor;
 mod run;
 mod selftest;
@@ -25,6 +26,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Control(control::ControlArgs),
     Selftest(selftest::SelftestArgs),
     Bench(bench::BenchArgs),
     Doctor(doctor::DoctorArgs),
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
     }
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Control(args) => control::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
