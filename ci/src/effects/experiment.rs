@@ -68,7 +68,8 @@ pub(super) struct Experiment {
     files: u32,
     /// How many compilers each runs at a time.
     jobs: u32,
-    /// After the first round, which all begin at once, they take turns in so many groups; the others rest meanwhile.
+    /// They take turns in so many groups, and rest while others work. A turn is as long as all guests need for one file each, so that
+    /// a group's share of the guests times the files should be one.
     turns: Option<usize>,
     /// Size of the store in MiB.
     pub(super) store_mib: u32,
@@ -93,13 +94,13 @@ pub(super) static EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "turns",
-        what: "eight guests take turns to compile, two at a time; without tmem each has an eighth of the store's memory more",
+        what: "eight guests take turns, two at a time with four compilers each; without tmem each has an eighth of the store's memory more",
         guests: 8,
         memory_mib: 48,
         equal_total: true,
-        rounds: 4,
-        files: 2,
-        jobs: 1,
+        rounds: 3,
+        files: 4,
+        jobs: 4,
         turns: Some(4),
         store_mib: 128,
         demand: Demand::FewerReads(0.0),
@@ -123,7 +124,8 @@ pub(super) static EXPERIMENTS: &[Experiment] = &[
         guests: 1,
         memory_mib: 384,
         equal_total: false,
-        rounds: 3,
+        // The hypercalls of loading the driver are a part of the exits that falls with every round.
+        rounds: 6,
         files: 9,
         jobs: 1,
         turns: None,
