@@ -58,6 +58,8 @@ pub(crate) struct Balloon {
     pub(crate) actual_pages: u64,
     /// Pages put into it.
     pub(crate) inflated_pages: u64,
+    /// Pages taken out of it.
+    pub(crate) deflated_pages: u64,
     /// Free pages reported.
     pub(crate) reported_pages: u64,
     /// Bytes that the host held and got back.

@@ -7,11 +7,13 @@
 //! | `guests` | the lab itself, bare guests, driver builds |
 //! | `ends` | how Linux guests end, and how they are stopped |
 //! | `memory` | guests that give memory back, and programs' pools in them |
+//! | `asked` | a guest whose balloon is set from outside |
 //! | `linux` | Linux guests in the lab, judged by the counters of both sides |
 //! | `bench` | what `tmem bench hypercall` prints |
 //! | `lock` | one version of each rust-vmm crate |
 //! | `report` | lines, table, JSON |
 
+mod asked;
 mod bench;
 mod cargo;
 mod ends;
