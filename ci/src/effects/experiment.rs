@@ -94,7 +94,7 @@ pub(super) static EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "turns",
-        what: "eight guests take turns, two at a time with four compilers each; without tmem each has an eighth of the store's memory more",
+        what: "eight guests take turns, two at a time with four compilers each; the same memory in all, with tmem and without",
         guests: 8,
         memory_mib: 48,
         equal_total: true,

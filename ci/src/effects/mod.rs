@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,
     /// List the experiments.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     list: bool,
     /// Print the report as JSON on standard output instead of the table.
     #[arg(long)]

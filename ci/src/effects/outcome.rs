@@ -64,9 +64,11 @@ struct Finding {
     what: &'static str,
     demand: String,
     met: bool,
-    /// Of all guests together, and with tmem of the store too.
-    memory_mib: [u32; 2],
     store_mib: u32,
+    /// Memory of all guests together.
+    disk_memory_mib: u32,
+    /// The same with the store.
+    tmem_memory_mib: u32,
     disk: Outcome,
     tmem: Outcome,
     sectors_read_change_percent: f64,
@@ -89,8 +91,9 @@ impl Findings {
             what: experiment.what,
             demand: experiment.demand.to_string(),
             met: experiment.demand.is_met(&disk, &tmem) && disk.objects == tmem.objects,
-            memory_mib: Mode::BOTH.map(|mode| experiment.total_mib(mode)),
             store_mib: experiment.store_mib,
+            disk_memory_mib: experiment.total_mib(Mode::Disk),
+            tmem_memory_mib: experiment.total_mib(Mode::Tmem),
             sectors_read_change_percent: change_percent(disk.sectors_read, tmem.sectors_read),
             sectors_change_percent: change_percent(io(&disk), io(&tmem)),
             exits_change_percent: change_percent(disk.exits, tmem.exits),
@@ -133,11 +136,13 @@ impl Findings {
         ];
         let mut rows = Vec::new();
         for finding in &self.experiments {
-            let [disk_mib, tmem_mib] = finding.memory_mib.map(u64::from);
-            let modes = [(Mode::Disk, disk_mib, &finding.disk), (Mode::Tmem, tmem_mib, &finding.tmem)];
+            let modes = [
+                (Mode::Disk, finding.disk_memory_mib, &finding.disk),
+                (Mode::Tmem, finding.tmem_memory_mib, &finding.tmem),
+            ];
             for (mode, memory_mib, outcome) in modes {
                 let counts = [
-                    memory_mib,
+                    u64::from(memory_mib),
                     outcome.sectors_read,
                     outcome.sectors_written,
                     outcome.exits,

@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MODE", num_args = 1..)]
     mode: Vec<String>,
     /// List the programs.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     list: bool,
     /// Print the report as JSON on standard output instead of the tables.
     #[arg(long)]

@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "STEP", num_args = 1..)]
     only: Vec<String>,
     /// List the steps and what they check.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     list: bool,
     /// Print the report as JSON on standard output instead of the table.
     #[arg(long)]
