@@ -1,6 +1,7 @@
 //! `tmem control`: what a running `tmem run --control` is asked.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -104,14 +105,16 @@ impl Action {
 
 /// Asks, and prints the answer.
 pub(super) fn run(args: &ControlArgs) -> ExitCode {
-    match ask(&args.socket, &args.action.request()) {
-        Ok(answer) if args.json => println!("{answer}"),
-        Ok(answer) => print!("{}", text(&answer)),
+    let answer = match ask(&args.socket, &args.action.request()) {
+        Ok(answer) => answer,
         Err(error) => {
             eprintln!("tmem control: {error}");
             return ExitCode::FAILURE;
         }
-    }
+    };
+    let text = if args.json { format!("{answer}\n") } else { text(&answer) };
+    // It was done, whether somebody reads about it or not.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
 

@@ -41,7 +41,7 @@ pub fn main() -> ExitCode {
         // It would complain on standard error, which is what could not be written.
         .log_internal_errors(false)
         .init();
-    if !matches!(cli.command, Command::Run(_)) {
+    if !matches!(cli.command, Command::Run(_) | Command::Control(_)) {
         end_with_the_reader();
     }
     match cli.command {
@@ -54,7 +54,8 @@ pub fn main() -> ExitCode {
 }
 
 /// Lets a closed pipe (`tmem doctor | head`) end the process, as other programs do; Rust would have it panic. Not for
-/// `tmem run`, whose guests go on without anybody who reads what they say.
+/// `tmem run`, whose guests go on without anybody who reads what they say, and not for `tmem control`, which has to say so
+/// when the session closes the socket.
 fn end_with_the_reader() {
     // SAFETY: the default action is no handler that could run our code, and no other thread exists yet.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -49,7 +49,6 @@ pub struct Server {
     path: PathBuf,
     over: Arc<AtomicBool>,
     listener: UnixListener,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -82,8 +81,8 @@ impl Server {
                 }
             }
         };
-        let thread = Builder::new().name("control".into()).spawn(serve).map_err(host("start a thread"))?;
-        Ok(Self { path: path.into(), over, listener, thread: Some(thread) })
+        Builder::new().name("control".into()).spawn(serve).map_err(host("start a thread"))?;
+        Ok(Self { path: path.into(), over, listener })
     }
 }
 
@@ -95,10 +94,7 @@ impl Drop for Server {
             let _ = UnixStream::from(OwnedFd::from(listener)).shutdown(std::net::Shutdown::Both);
         }
         let _ = std::fs::remove_file(&self.path);
-        if let Some(thread) = self.thread.take() {
-            // It can only have ended well: a panic ends the process.
-            let _ = thread.join();
-        }
+        // The thread is not waited for: whom it serves may be slow, and what it asks may be what is ending.
     }
 }
 

@@ -201,8 +201,13 @@ impl Ballooned {
         self.transport.config_changed();
     }
 
-    /// What it has done until now.
+    /// What it has done until now. What the guest holds is not looked up, which takes time for a large one.
     pub(super) fn report(&self) -> BalloonReport {
+        BalloonReport::new(&self.counters, None)
+    }
+
+    /// The same, and what the guest holds.
+    pub(super) fn last_report(&self) -> BalloonReport {
         BalloonReport::new(&self.counters, self.ram.resident_bytes())
     }
 }

@@ -129,7 +129,7 @@ pub struct BalloonReport {
     pub ignored: u64,
     /// Ranges that the host did not take back.
     pub failed: u64,
-    /// Bytes of the guest's RAM in the host's memory; nothing if the host does not tell.
+    /// Bytes of the guest's RAM in the host's memory at its end; nothing before, and if the host does not tell.
     pub resident_bytes: Option<u64>,
 }
 

@@ -266,5 +266,5 @@ fn close(spec: &super::DiskSpec, disk: &Disk) -> DiskReport {
 
 fn let_go(balloon: &Ballooned) -> BalloonReport {
     balloon.transport.shut_down();
-    balloon.report()
+    balloon.last_report()
 }
