@@ -19,12 +19,12 @@ holds() {
 	done
 }
 
-# It says this when it has filled and freed its memory: the balloon can then take what the host holds.
+# It says this when it has used its memory and freed it: the balloon can then take what the host holds.
 until grep -q '^asked| ready' /tmp/said || [ -e /tmp/status ]; do sleep 1; done
 ask guests >/out/before.json
 ask balloon asked 4G 2>/out/refused.txt
-ask balloon asked 16M
-holds 4096
+ask balloon asked 32M
+holds 8192
 ask guests >/out/inflated.json
 ask balloon asked 0
 ask cap asked 1M

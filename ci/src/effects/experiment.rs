@@ -103,7 +103,7 @@ pub(super) static EXPERIMENTS: &[Experiment] = &[
         jobs: 4,
         turns: Some(4),
         store_mib: 128,
-        demand: Demand::FewerReads(0.0),
+        demand: Demand::FewerReads(40.0),
     },
     Experiment {
         name: "swap",

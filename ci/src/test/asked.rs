@@ -7,9 +7,9 @@ use serde::Deserialize;
 use crate::files;
 use crate::vmm_report::Balloon;
 
-/// Pages that it was asked for: 16 MiB.
-const ASKED_PAGES: u64 = 4096;
-/// What the host has to get back for them at least, in bytes: a quarter. It never held the pages that the guest never touched.
+/// Pages that it was asked for: 32 MiB.
+const ASKED_PAGES: u64 = 8192;
+/// What the host has to get back for them at least, in bytes: an eighth. It never held the pages that the guest never touched.
 const LEAST_GIVEN_BACK: u64 = 4 << 20;
 /// Bytes that the guest may hold in the store in the end.
 const CAP: u64 = 1 << 20;
@@ -62,7 +62,7 @@ fn compare(at: [&Guest; 3], refused: &str) -> Result<String, String> {
         (cap == [None, None, Some(CAP)], "its cap was not set"),
     ])
     .map_err(|why| format!("asked: {why}: {at:?} {refused:?}"))?;
-    Ok(format!("asked for 16 MiB: {} MiB given back, and all returned", given >> 20))
+    Ok(format!("asked for 32 MiB: {} MiB given back, and all returned", given >> 20))
 }
 
 #[cfg(test)]
@@ -77,14 +77,14 @@ mod tests {
 
     #[test]
     fn a_balloon_that_grew_gave_back_and_shrank_is_good_and_another_is_named() {
-        let states = [guest(0, 0, None), guest(4096, 9 << 20, None), guest(0, 9 << 20, Some(CAP))];
+        let states = [guest(0, 0, None), guest(8192, 9 << 20, None), guest(0, 9 << 20, Some(CAP))];
         let judge = |at: &[Guest; 3], refused: &str| compare([&at[0], &at[1], &at[2]], refused);
         let refused = "a guest keeps at least 16M for itself";
-        assert_eq!(judge(&states, refused).unwrap(), "asked for 16 MiB: 9 MiB given back, and all returned");
+        assert_eq!(judge(&states, refused).unwrap(), "asked for 32 MiB: 9 MiB given back, and all returned");
         assert!(judge(&states, "").unwrap_err().contains("was not refused"));
         for (index, bad, why) in [
-            (1, guest(4095, 9 << 20, None), "did not grow"),
-            (1, guest(4096, 1 << 20, None), "too little"),
+            (1, guest(8191, 9 << 20, None), "did not grow"),
+            (1, guest(8192, 1 << 20, None), "too little"),
             (2, guest(1, 9 << 20, Some(CAP)), "did not shrink"),
             (2, guest(0, 9 << 20, None), "did not give the pages back"),
         ] {
