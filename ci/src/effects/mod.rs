@@ -30,7 +30,7 @@ const REPORT: &str = "report.json";
 
 /// Compile C in guests that are short of memory, or not, with and without tmem; count what that costs their disks.
 ///
-/// Takes about an hour of two cores. The report is in target/effects/report.json. Exit status 1 if an effect is missing.
+/// Takes half an hour of processor time, on two cores half of that. The report is in target/effects/report.json. Exit status 1 if an effect is missing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these experiments.
