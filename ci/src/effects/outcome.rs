@@ -23,6 +23,8 @@ pub(super) struct Outcome {
     pub(super) puts_refused: u64,
     /// Gets, misses included.
     pub(super) gets: u64,
+    /// Clean pages that it evicted.
+    pub(super) evicted: u64,
     /// Checksum of the object files, the same in all guests.
     pub(super) objects: String,
 }
@@ -52,6 +54,7 @@ pub(super) fn read(report: &Report, consoles: &str, guests: usize) -> Result<Out
             outcome.puts += tmem.puts;
             outcome.puts_refused += tmem.puts_refused;
             outcome.gets += tmem.gets;
+            outcome.evicted += tmem.evicted;
         }
     }
     Ok(outcome)
@@ -133,6 +136,7 @@ impl Findings {
             "puts",
             "gets",
             "refused",
+            "evicted",
         ];
         let mut rows = Vec::new();
         for finding in &self.experiments {
@@ -150,6 +154,7 @@ impl Findings {
                     outcome.puts,
                     outcome.gets,
                     outcome.puts_refused,
+                    outcome.evicted,
                 ];
                 let mut cells = vec![finding.name.to_owned(), mode.name().to_owned()];
                 cells.extend(counts.map(|count| count.to_string()));
@@ -182,7 +187,7 @@ mod tests {
                            TMEM-REPORT {\"event\":\"end\",\"status\":0}\r\n";
 
     fn report() -> Report {
-        let tmem = Tmem { puts: 7, puts_refused: 8, gets: 9, evicted: 0 };
+        let tmem = Tmem { puts: 7, puts_refused: 8, gets: 9, evicted: 6 };
         Report { guests: vec![guest("g1", Some(tmem))] }
     }
 
@@ -190,7 +195,8 @@ mod tests {
     fn a_run_is_added_up() {
         let outcome = read(&report(), CONSOLE, 1).unwrap();
         assert_eq!((outcome.sectors_read, outcome.sectors_written, outcome.exits), (11, 22, 12));
-        assert_eq!((outcome.hypercalls, outcome.puts, outcome.puts_refused, outcome.gets), (5, 7, 8, 9));
+        assert_eq!((outcome.hypercalls, outcome.puts, outcome.puts_refused), (5, 7, 8));
+        assert_eq!((outcome.gets, outcome.evicted), (9, 6));
         assert_eq!(outcome.objects, "abc");
     }
 
