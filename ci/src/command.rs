@@ -17,6 +17,14 @@ pub(crate) enum CommandError {
         /// Why.
         source: std::io::Error,
     },
+    /// It is not in PATH.
+    #[error("{program} is not here; `apt-get install {package}` brings it")]
+    Missing {
+        /// The program.
+        program: &'static str,
+        /// Its Debian package.
+        package: &'static str,
+    },
     /// It ran and failed.
     #[error("`{line}` failed ({status}):\n{tail}")]
     Failed {
@@ -84,6 +92,11 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
+/// The program `program` in PATH, which `package` of Debian brings.
+pub(crate) fn require_program(program: &'static str, package: &'static str) -> Result<PathBuf, CommandError> {
+    find_program(program).ok_or(CommandError::Missing { program, package })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +124,8 @@ mod tests {
 
     #[test]
     fn programs_are_found_in_path() {
-        assert!(find_program("sh").is_some());
-        assert!(find_program("no-such-program-here").is_none());
+        assert!(require_program("sh", "dash").is_ok() && find_program("no-such-program-here").is_none());
+        let error = require_program("no-such-program-here", "nothing").unwrap_err().to_string();
+        assert!(error.contains("apt-get install nothing"), "{error}");
     }
 }

@@ -1,10 +1,12 @@
 //! `cargo xtask`: everything around the code - setting a machine up, making what guests boot, the lab, the demo, the tests.
 
 mod build;
+mod choice;
 mod command;
 mod demo;
 mod doctor;
 mod effects;
+mod files;
 mod images;
 mod lab;
 mod parts;
@@ -15,6 +17,7 @@ mod table;
 mod test;
 mod torture;
 mod units;
+mod vmm_report;
 
 use std::process::ExitCode;
 

@@ -49,6 +49,10 @@ impl Account {
         self.reservation.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn share(&self) -> Share {
+        Share { reservation_bytes: self.reservation(), weight: self.weight.load(Ordering::Relaxed) }
+    }
+
     pub(crate) fn set_share(&self, share: Share) {
         self.reservation.store(share.reservation_bytes, Ordering::Relaxed);
         self.weight.store(share.weight, Ordering::Relaxed);

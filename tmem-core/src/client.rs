@@ -153,6 +153,11 @@ impl Client {
         self.0.state.account.set_cap(cap_bytes);
     }
 
+    /// What the client is owed when the store is full.
+    pub fn share(&self) -> Share {
+        self.0.state.account.share()
+    }
+
     /// Changes what the client is owed when the store is full.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 //! * [`devices`]: serial line, power, disks: device cores in plain memory.
 //! * [`guest`]: one Linux guest, assembled, run and ended.
 //! * [`config`]: what is to be run, from flags or a file.
+//! * [`control`]: what may be asked of a running session over a local socket, and both ends of it.
 //! * [`session`]: guests together: started, watched, stopped, reported.
 //! * [`doctor`]: what this machine can do, found by trying.
 //! * [`cli`]: the program `tmem`.
@@ -19,6 +20,7 @@ pub mod arch;
 pub mod bare;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod devices;
 pub mod doctor;
 pub mod guest;

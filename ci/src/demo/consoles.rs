@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::DemoError;
 use super::measure::Mode;
 use super::scenario::Guest;
+use crate::files::{self, FileError};
 
 /// A line of progress at most this often.
 const BEAT: Duration = Duration::from_secs(5);
@@ -59,11 +59,11 @@ impl Consoles {
     }
 
     /// Writes every console to `MODE-GUEST.log` in `dir`, and the rest to `MODE-tmem.log`, for whoever wants to look.
-    pub(crate) fn keep(&self, dir: &Path) -> Result<(), DemoError> {
+    pub(crate) fn keep(&self, dir: &Path) -> Result<(), FileError> {
         let consoles = self.texts.iter().map(|(guest, text)| (guest.as_str(), text));
         for (name, text) in consoles.chain([("tmem", &self.others)]) {
             let path = dir.join(format!("{}-{name}.log", self.mode.name()));
-            std::fs::write(&path, text).map_err(DemoError::file(&path))?;
+            files::write(&path, text)?;
         }
         Ok(())
     }

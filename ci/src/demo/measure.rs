@@ -3,9 +3,10 @@
 //! The numbers come from two places that share no code: the guest's kernel (/proc/vmstat, /proc/diskstats) and driver on one
 //! side, the VMM's disk and store counters on the other. A table built from one of them alone would believe its own bugs.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::guest::{Driver, GuestSide, Run};
+use crate::vmm_report;
 
 /// What swap goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -28,47 +29,6 @@ impl Mode {
             Self::Tmem => "tmem",
         }
     }
-}
-
-/// `tmem run --report`, as far as it is used here.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct VmmReport {
-    /// The guests.
-    pub(crate) guests: Vec<VmmSide>,
-}
-
-/// What the VMM says about one guest.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct VmmSide {
-    /// The guest's name.
-    pub(crate) name: String,
-    /// Its disks.
-    #[serde(default)]
-    pub(crate) disks: Vec<VmmDisk>,
-    /// How its hypercalls travel, `xen` or `port`; nothing without tmem.
-    pub(crate) transport: Option<String>,
-    /// Its client of the store; nothing without tmem.
-    pub(crate) tmem: Option<VmmTmem>,
-}
-
-/// Sectors of 512 bytes that the VMM moved for a disk.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub(crate) struct VmmDisk {
-    /// Sectors read.
-    pub(crate) sectors_read: u64,
-    /// Sectors written.
-    pub(crate) sectors_written: u64,
-}
-
-/// What the store counted for a client.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub(crate) struct VmmTmem {
-    /// Pages put and kept.
-    pub(crate) puts: u64,
-    /// Puts that were refused.
-    pub(crate) puts_refused: u64,
-    /// Gets, misses included.
-    pub(crate) gets: u64,
 }
 
 /// One line of the demo's table.
@@ -188,8 +148,8 @@ impl Use {
 }
 
 /// Makes the row of a guest.
-pub(crate) fn row(mode: Mode, guest: &GuestSide, vmm: &VmmSide) -> Row {
-    let sum = |of: fn(&VmmDisk) -> u64| vmm.disks.iter().map(of).sum();
+pub(crate) fn row(mode: Mode, guest: &GuestSide, vmm: &vmm_report::Guest) -> Row {
+    let (sectors_read, sectors_written) = vmm.sectors();
     let runs = |of: fn(&Run) -> u64| guest.runs.iter().map(of).sum();
     let driver = &guest.counters.tmem;
     let (with_tmem, aware) = (vmm.tmem.is_some(), !driver.hooks.is_empty());
@@ -207,8 +167,8 @@ pub(crate) fn row(mode: Mode, guest: &GuestSide, vmm: &VmmSide) -> Row {
         corrupt_pages: runs(|run| run.corrupt),
         swapped_in: guest.counters.pswpin + driver.hook("swap_gets"),
         swapped_out: guest.counters.pswpout + driver.hook("swap_puts"),
-        sectors_read: sum(|disk| disk.sectors_read),
-        sectors_written: sum(|disk| disk.sectors_written),
+        sectors_read,
+        sectors_written,
         puts: tmem.puts,
         gets: tmem.gets,
         refusals: tmem.puts_refused,
@@ -272,14 +232,15 @@ fn transport_disagreement(row: &Row, driver: &Driver) -> Option<String> {
 pub(crate) mod tests {
     use super::*;
     use crate::demo::guest;
+    use crate::vmm_report::{Disk, Tmem};
 
     /// A VMM's side that agrees with [`guest::tests::console`].
-    pub(crate) fn vmm() -> VmmSide {
-        serde_json::from_value(serde_json::json!({
-            "name": "a", "end": "power-off", "disks": [{"sectors_read": 80, "sectors_written": 160, "reads": 1}],
-            "tmem": {"puts": 20, "gets": 0, "puts_refused": 0}, "transport": "xen"
-        }))
-        .unwrap()
+    pub(crate) fn vmm() -> vmm_report::Guest {
+        let disks = vec![Disk { sectors_read: 80, sectors_written: 160 }];
+        vmm_report::Guest {
+            disks,
+            ..vmm_report::tests::guest("a", Some(Tmem { puts: 20, ..Tmem::default() }))
+        }
     }
 
     #[test]
@@ -303,7 +264,7 @@ pub(crate) mod tests {
         let side = guest::read("a", &guest::tests::console(0, 0)).unwrap();
         let after = |puts| {
             let mut vmm = vmm();
-            vmm.tmem = Some(VmmTmem { puts, ..VmmTmem::default() });
+            vmm.tmem = Some(Tmem { puts, ..Tmem::default() });
             disagreements(&row(Mode::Tmem, &side, &vmm), &side).len()
         };
         assert_eq!((after(21), after(20 + AFTER_THE_SNAPSHOT), after(21 + AFTER_THE_SNAPSHOT)), (0, 0, 1));
@@ -314,7 +275,7 @@ pub(crate) mod tests {
         let text = guest::tests::console(0, 0).replace("\"puts\":20}", "\"puts\":20,\"puts_refused\":5}");
         let side = guest::read("a", &text).unwrap();
         let mut vmm = vmm();
-        vmm.tmem = Some(VmmTmem { puts: 15, puts_refused: 5, ..VmmTmem::default() });
+        vmm.tmem = Some(Tmem { puts: 15, puts_refused: 5, ..Tmem::default() });
         assert_eq!(disagreements(&row(Mode::Tmem, &side, &vmm), &side), Vec::<String>::new());
     }
 
@@ -325,7 +286,7 @@ pub(crate) mod tests {
         let text = hooks.to_owned() + &guest::tests::console(0, 0).replace("\"puts\":20", "\"puts\":0");
         let side = guest::read("a", &text).unwrap();
         let mut vmm = vmm();
-        vmm.tmem = Some(VmmTmem { puts: 16, puts_refused: 1, gets: 6 });
+        vmm.tmem = Some(Tmem { puts: 16, puts_refused: 1, gets: 6, evicted: 0 });
         let row = row(Mode::Tmem, &side, &vmm);
         assert_eq!(disagreements(&row, &side), Vec::<String>::new());
         let (swap, files) = (row.swap.unwrap(), row.files.unwrap());
@@ -339,7 +300,7 @@ pub(crate) mod tests {
         let side = guest::read("a", &guest::tests::console(0, 0)).unwrap();
         let mut other = vmm();
         other.transport = Some("port".into());
-        other.tmem = Some(VmmTmem { puts: 19, ..VmmTmem::default() });
+        other.tmem = Some(Tmem { puts: 19, ..Tmem::default() });
         let row = row(Mode::Tmem, &side, &other);
         assert_eq!(
             disagreements(&row, &side),

@@ -23,9 +23,11 @@ use std::path::{Path, PathBuf};
 use tmem_images::{KernelId, Series};
 
 use crate::command::CommandError;
+use crate::files::{self, FileError};
 use crate::lab::LabError;
+use crate::vmm_report;
 use guest::GuestError;
-use measure::{Mode, VmmReport};
+use measure::Mode;
 use place::Ran;
 use report::{Report, Total};
 use scenario::Guest;
@@ -76,12 +78,15 @@ pub(crate) enum DemoError {
     #[error(transparent)]
     Guest(#[from] GuestError),
     /// A file could not be used.
-    #[error("cannot use {path}: {reason}")]
-    File {
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file of the VMM's is not what it should be.
+    #[error("{}: not what `tmem run` of this tree writes: {source}", path.display())]
+    Json {
         /// The file.
         path: PathBuf,
         /// Why not.
-        reason: String,
+        source: serde_json::Error,
     },
     /// The VMM's report has no word about a guest.
     #[error("the report of `tmem run` does not mention guest {0}")]
@@ -91,21 +96,15 @@ pub(crate) enum DemoError {
     Faults(Vec<String>),
 }
 
-impl DemoError {
-    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |error| Self::File { path: path.into(), reason: error.to_string() }
-    }
-}
-
 /// Runs the demo as `args` ask and prints what it found.
 pub(crate) fn main(args: &Args) -> Result<(), DemoError> {
     let kernel = if args.stock { KernelId::Stock(Series::V6_12) } else { KernelId::Small };
     let dir = crate::paths::target().join("demo");
-    std::fs::create_dir_all(&dir).map_err(DemoError::file(&dir))?;
+    files::make_dir(&dir)?;
     let guests = scenario::demo(kernel);
     let report = read(&guests, place::run(&guests, args.lab, &dir)?, &dir)?;
     let path = dir.join("report.json");
-    crate::paths::write_json(&path, &report).map_err(DemoError::file(&path))?;
+    files::write_json(&path, &report)?;
     let courses = Mode::BOTH.map(|mode| plot::Course::read(mode, &place::stats(&dir, mode)));
     let picture = dir.join("report.svg");
     plot::draw(&courses.into_iter().collect::<Result<Vec<_>, _>>()?, &picture)?;
@@ -138,8 +137,7 @@ pub(crate) fn read(guests: &[Guest], ran: Ran, dir: &Path) -> Result<Report, Dem
     Ok(Report { place: ran.place, why: ran.why, rows, total, disagreements, packages: ran.packages })
 }
 
-fn read_vmm_report(path: &Path) -> Result<VmmReport, DemoError> {
-    let text = std::fs::read_to_string(path).map_err(DemoError::file(path))?;
-    serde_json::from_str(&text)
-        .map_err(|error| DemoError::File { path: path.into(), reason: error.to_string() })
+fn read_vmm_report(path: &Path) -> Result<vmm_report::Report, DemoError> {
+    let text = files::read(path)?;
+    serde_json::from_str(&text).map_err(|source| DemoError::Json { path: path.into(), source })
 }

@@ -11,6 +11,7 @@ use super::consoles::Consoles;
 use super::measure::Mode;
 use super::scenario::{Boot, DISK_MIB, Guest, disk, disk_names, lab_disks, toml};
 use crate::doctor::Ability;
+use crate::files::{self, FileError};
 use crate::lab::{Added, Job, Lab, place_of};
 
 /// Memory of an emulated host in MiB: four guests, their disks, the store and what the host itself needs.
@@ -87,7 +88,7 @@ fn mode_in_lab(lab: &Lab, guests: &[Guest], mode: Mode, dir: &Path) -> Result<Co
         Boot { kernel: format!("{place}/{file}").into(), initrd: format!("{place}/initramfs").into() }
     };
     let from = dir.join(format!("{}.toml", mode.name()));
-    std::fs::write(&from, toml(guests, mode, boot, Path::new("/tmp"))).map_err(DemoError::file(&from))?;
+    files::write(&from, toml(guests, mode, boot, Path::new("/tmp")))?;
     let job = Job {
         guests: kernels,
         memory_mib: LAB_MEMORY_MIB,
@@ -105,7 +106,7 @@ fn mode_in_lab(lab: &Lab, guests: &[Guest], mode: Mode, dir: &Path) -> Result<Co
     }
     for (name, to) in [("report.json", report(dir, mode)), ("stats.jsonl", stats(dir, mode))] {
         let from = job.out.join(name);
-        std::fs::rename(&from, &to).map_err(DemoError::file(&from))?;
+        std::fs::rename(&from, &to).map_err(FileError::new("move", &from))?;
     }
     Ok(consoles)
 }
@@ -134,7 +135,7 @@ fn native(guests: &[Guest], why: String, dir: &Path) -> Result<Ran, DemoError> {
         }
         let config = dir.join(format!("{}.toml", mode.name()));
         let text = toml(guests, mode, |_| boot.clone(), dir);
-        std::fs::write(&config, text).map_err(DemoError::file(&config))?;
+        files::write(&config, text)?;
         let mut consoles = Consoles::new(mode, guests);
         let result = run_natively(&tmem, &config, mode, dir, &mut consoles);
         consoles.keep(dir)?;
@@ -143,16 +144,16 @@ fn native(guests: &[Guest], why: String, dir: &Path) -> Result<Ran, DemoError> {
     }
     for name in guests.iter().flat_map(disk_names) {
         let path = disk(dir, &name);
-        std::fs::remove_file(&path).map_err(DemoError::file(&path))?;
+        std::fs::remove_file(&path).map_err(FileError::new("remove", &path))?;
     }
     let packages = images.used().iter().map(ToString::to_string).collect();
     Ok(Ran { place: "native", why, consoles: ran, packages })
 }
 
 /// A sparse file of the disk's size, with nothing in it.
-fn empty_disk(path: &Path) -> Result<(), DemoError> {
-    let file = std::fs::File::create(path).map_err(DemoError::file(path))?;
-    file.set_len(u64::from(DISK_MIB) << 20).map_err(DemoError::file(path))
+fn empty_disk(path: &Path) -> Result<(), FileError> {
+    let file = std::fs::File::create(path).map_err(FileError::new("write", path))?;
+    file.set_len(u64::from(DISK_MIB) << 20).map_err(FileError::new("write", path))
 }
 
 fn run_natively(
@@ -169,9 +170,9 @@ fn run_natively(
     let start = |source| crate::command::CommandError::Start { line, source };
     let mut child = command.spawn().map_err(start)?;
     if let Some(mut stdout) = child.stdout.take() {
-        std::io::copy(&mut stdout, consoles).map_err(DemoError::file(tmem))?;
+        std::io::copy(&mut stdout, consoles).map_err(FileError::new("read the output of", tmem))?;
     }
-    let status = child.wait().map_err(DemoError::file(tmem))?;
+    let status = child.wait().map_err(FileError::new("wait for", tmem))?;
     if status.success() {
         return Ok(());
     }

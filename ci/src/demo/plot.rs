@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::DemoError;
 use super::measure::Mode;
+use crate::files::{self, FileError};
 
 /// Width and height of the picture in pixels.
 const SIZE: (u32, u32) = (900, 760);
@@ -59,10 +60,9 @@ pub(super) struct Course {
 impl Course {
     /// Reads what `tmem run --stats` wrote.
     pub(super) fn read(mode: Mode, path: &Path) -> Result<Self, DemoError> {
-        let text = std::fs::read_to_string(path).map_err(DemoError::file(path))?;
+        let text = files::read(path)?;
         let lines = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
-        let lines =
-            lines.map_err(|error| DemoError::File { path: path.into(), reason: error.to_string() })?;
+        let lines = lines.map_err(|source| DemoError::Json { path: path.into(), source })?;
         Ok(Self { mode, lines })
     }
 
@@ -112,7 +112,9 @@ fn top(points: &[(f64, f64)]) -> f64 {
 
 /// Draws `courses` into the SVG file `path`.
 pub(super) fn draw(courses: &[Course], path: &Path) -> Result<(), DemoError> {
-    try_draw(courses, path).map_err(|error| DemoError::File { path: path.into(), reason: error.to_string() })
+    // Whatever the plotter could not do, it was about this file.
+    let failed = |error: Box<dyn std::error::Error>| std::io::Error::other(error.to_string());
+    Ok(try_draw(courses, path).map_err(failed).map_err(FileError::new("draw", path))?)
 }
 
 fn try_draw(courses: &[Course], path: &Path) -> Result<(), Box<dyn Error>> {

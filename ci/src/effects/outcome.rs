@@ -1,44 +1,10 @@
 //! What runs showed, and the report about them.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::experiment::{Experiment, change_percent};
 use crate::demo::measure::Mode;
-
-/// `tmem run --report`, as far as it is used here.
-#[derive(Debug, Deserialize)]
-struct VmmReport {
-    guests: Vec<VmmGuest>,
-}
-
-#[derive(Debug, Deserialize)]
-struct VmmGuest {
-    exits: VmmExits,
-    disks: Vec<VmmDisk>,
-    tmem: Option<VmmTmem>,
-}
-
-/// Exits to the VMM for disks and tmem. Ports are left out, because they are the console, where a guest with tmem prints its
-/// counters at the end, and no work; so are signals and kicks, which are the VMM's own.
-#[derive(Debug, Deserialize)]
-struct VmmExits {
-    mmio_read: u64,
-    mmio_write: u64,
-    hypercall: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct VmmDisk {
-    sectors_read: u64,
-    sectors_written: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct VmmTmem {
-    puts: u64,
-    puts_refused: u64,
-    gets: u64,
-}
+use crate::vmm_report::{Exits, Report};
 
 /// Sums over the guests of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -57,14 +23,14 @@ pub(super) struct Outcome {
     pub(super) puts_refused: u64,
     /// Gets, misses included.
     pub(super) gets: u64,
+    /// Clean pages that it evicted.
+    pub(super) evicted: u64,
     /// Checksum of the object files, the same in all guests.
     pub(super) objects: String,
 }
 
 /// Reads a run of so many guests: the VMM's report, and on the consoles that each compiled the same and ended well.
-pub(super) fn read(report: &str, consoles: &str, guests: usize) -> Result<Outcome, String> {
-    let report: VmmReport =
-        serde_json::from_str(report).map_err(|error| format!("cannot read the VMM's report: {error}"))?;
+pub(super) fn read(report: &Report, consoles: &str, guests: usize) -> Result<Outcome, String> {
     let ends = consoles.matches("{\"event\":\"end\",\"status\":0}").count();
     let mut objects: Vec<&str> = consoles
         .split("\"event\":\"compiled\"")
@@ -78,17 +44,17 @@ pub(super) fn read(report: &str, consoles: &str, guests: usize) -> Result<Outcom
     let &[objects] = objects.as_slice() else { return Err(format!("different object files: {objects:?}")) };
     let mut outcome = Outcome { objects: objects.to_owned(), ..Outcome::default() };
     for guest in &report.guests {
-        let VmmExits { mmio_read, mmio_write, hypercall } = guest.exits;
+        let Exits { mmio_read, mmio_write, hypercall } = guest.exits;
         outcome.exits += mmio_read + mmio_write + hypercall;
         outcome.hypercalls += hypercall;
-        for disk in &guest.disks {
-            outcome.sectors_read += disk.sectors_read;
-            outcome.sectors_written += disk.sectors_written;
-        }
+        let (sectors_read, sectors_written) = guest.sectors();
+        outcome.sectors_read += sectors_read;
+        outcome.sectors_written += sectors_written;
         if let Some(tmem) = &guest.tmem {
             outcome.puts += tmem.puts;
             outcome.puts_refused += tmem.puts_refused;
             outcome.gets += tmem.gets;
+            outcome.evicted += tmem.evicted;
         }
     }
     Ok(outcome)
@@ -102,6 +68,10 @@ struct Finding {
     demand: String,
     met: bool,
     store_mib: u32,
+    /// Memory of all guests together.
+    disk_memory_mib: u32,
+    /// The same with the store.
+    tmem_memory_mib: u32,
     disk: Outcome,
     tmem: Outcome,
     sectors_read_change_percent: f64,
@@ -125,6 +95,8 @@ impl Findings {
             demand: experiment.demand.to_string(),
             met: experiment.demand.is_met(&disk, &tmem) && disk.objects == tmem.objects,
             store_mib: experiment.store_mib,
+            disk_memory_mib: experiment.total_mib(Mode::Disk),
+            tmem_memory_mib: experiment.total_mib(Mode::Tmem),
             sectors_read_change_percent: change_percent(disk.sectors_read, tmem.sectors_read),
             sectors_change_percent: change_percent(io(&disk), io(&tmem)),
             exits_change_percent: change_percent(disk.exits, tmem.exits),
@@ -156,6 +128,7 @@ impl Findings {
         let headings = [
             "experiment",
             "pages to",
+            "memory MiB",
             "sectors read",
             "sectors written",
             "exits",
@@ -163,11 +136,17 @@ impl Findings {
             "puts",
             "gets",
             "refused",
+            "evicted",
         ];
         let mut rows = Vec::new();
         for finding in &self.experiments {
-            for (mode, outcome) in [(Mode::Disk, &finding.disk), (Mode::Tmem, &finding.tmem)] {
+            let modes = [
+                (Mode::Disk, finding.disk_memory_mib, &finding.disk),
+                (Mode::Tmem, finding.tmem_memory_mib, &finding.tmem),
+            ];
+            for (mode, memory_mib, outcome) in modes {
                 let counts = [
+                    u64::from(memory_mib),
                     outcome.sectors_read,
                     outcome.sectors_written,
                     outcome.exits,
@@ -175,6 +154,7 @@ impl Findings {
                     outcome.puts,
                     outcome.gets,
                     outcome.puts_refused,
+                    outcome.evicted,
                 ];
                 let mut cells = vec![finding.name.to_owned(), mode.name().to_owned()];
                 cells.extend(counts.map(|count| count.to_string()));
@@ -200,25 +180,30 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vmm_report::Tmem;
+    use crate::vmm_report::tests::guest;
 
-    const REPORT: &str = r#"{"guests":[{"exits":{"pio_in":1,"pio_out":2,"mmio_read":3,"mmio_write":4,"hypercall":5,
-        "interrupted":600},"disks":[{"sectors_read":10,"sectors_written":20},{"sectors_read":1,"sectors_written":2}],
-        "tmem":{"puts":7,"puts_refused":8,"gets":9}}]}"#;
     const CONSOLE: &str = "TMEM-REPORT {\"event\":\"compiled\",\"rounds\":2,\"md5\":\"abc\"}\r\n\
                            TMEM-REPORT {\"event\":\"end\",\"status\":0}\r\n";
 
+    fn report() -> Report {
+        let tmem = Tmem { puts: 7, puts_refused: 8, gets: 9, evicted: 6 };
+        Report { guests: vec![guest("g1", Some(tmem))] }
+    }
+
     #[test]
     fn a_run_is_added_up() {
-        let outcome = read(REPORT, CONSOLE, 1).unwrap();
+        let outcome = read(&report(), CONSOLE, 1).unwrap();
         assert_eq!((outcome.sectors_read, outcome.sectors_written, outcome.exits), (11, 22, 12));
-        assert_eq!((outcome.hypercalls, outcome.puts, outcome.puts_refused, outcome.gets), (5, 7, 8, 9));
+        assert_eq!((outcome.hypercalls, outcome.puts, outcome.puts_refused), (5, 7, 8));
+        assert_eq!((outcome.gets, outcome.evicted), (9, 6));
         assert_eq!(outcome.objects, "abc");
     }
 
     #[test]
     fn a_guest_that_did_not_end_well_or_not_at_all_spoils_the_run() {
-        assert!(read(REPORT, &CONSOLE.replace("status\":0", "status\":3"), 1).is_err());
-        assert!(read(REPORT, CONSOLE, 2).is_err());
-        assert!(read(REPORT, "", 1).is_err());
+        assert!(read(&report(), &CONSOLE.replace("status\":0", "status\":3"), 1).is_err());
+        assert!(read(&report(), CONSOLE, 2).is_err());
+        assert!(read(&report(), "", 1).is_err());
     }
 }

@@ -81,6 +81,6 @@ fn repeat(lab: &Lab, job: &Job, times: u32, args: &Args) -> Result<i32, LabError
     }
     let tally = Tally::new(job, super::qemu::version(), lab.host_kernel()?, &results);
     eprintln!("{}", tally.line());
-    crate::paths::write_json(&args.record, &tally).map_err(LabError::setup("cannot write the count"))?;
+    crate::files::write_json(&args.record, &tally)?;
     Ok(i32::from(!tally.all_good()))
 }

@@ -12,6 +12,7 @@
 //! | `verdict` | how a run ended |
 //! | `artifacts` | files out of the lab |
 //! | `repeat` | counting how often a run goes wrong |
+//! | `trial` | guests in a lab of their own, and all that they showed kept under one name |
 
 pub(crate) mod artifacts;
 pub(crate) mod cli;
@@ -21,6 +22,7 @@ mod protocol;
 mod qemu;
 mod repeat;
 mod run;
+pub(crate) mod trial;
 mod verdict;
 pub(crate) mod watch;
 

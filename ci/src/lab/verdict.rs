@@ -96,6 +96,9 @@ pub(crate) enum LabError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// A file of ours could not be written.
+    #[error("LAB-SETUP: {0}")]
+    File(#[from] crate::files::FileError),
     /// A package is missing and could not be installed.
     #[error("LAB-SETUP: {0}")]
     Packages(#[from] crate::setup::SetupError),

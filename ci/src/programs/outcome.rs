@@ -2,39 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::matrix::{Mode, Program};
+use crate::vmm_report::Report;
 
 /// How a report line of a guest begins (images/README.md).
 const MARK: &str = "TMEM-REPORT ";
-
-/// `tmem run --report`, as far as it is used here.
-#[derive(Debug, Deserialize)]
-struct VmmReport {
-    guests: Vec<VmmGuest>,
-}
-
-#[derive(Debug, Deserialize)]
-struct VmmGuest {
-    disks: Vec<VmmDisk>,
-    tmem: Option<VmmTmem>,
-}
-
-#[derive(Debug, Deserialize)]
-struct VmmDisk {
-    sectors_read: u64,
-    sectors_written: u64,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct VmmTmem {
-    puts: u64,
-    puts_refused: u64,
-    gets: u64,
-    evicted: u64,
-}
 
 /// What one program did in one mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -72,7 +47,7 @@ pub(super) struct Outcome {
 }
 
 /// Reads a cell: the VMM's report, and a console on which the program ended well. Otherwise, why it is not good.
-pub(super) fn read(report: &str, console: &str) -> Result<Outcome, String> {
+pub(super) fn read(report: &Report, console: &str) -> Result<Outcome, String> {
     if let Some(line) = console.lines().find(|line| line.starts_with("FAIL ")) {
         return Err(line.trim_end().to_owned());
     }
@@ -81,15 +56,13 @@ pub(super) fn read(report: &str, console: &str) -> Result<Outcome, String> {
     let (Some(0), Some(program)) = (status, events.get("program")) else {
         return Err(format!("the guest did not come to a good end: its status is {status:?}"));
     };
-    let report: VmmReport =
-        serde_json::from_str(report).map_err(|error| format!("cannot read the VMM's report: {error}"))?;
     let [guest] = report.guests.as_slice() else {
         return Err(format!("{} guests in the VMM's report", report.guests.len()));
     };
     let text = |name: &str| program.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let hook = |name: &str| events.get("hooks").and_then(|hooks| hooks.get(name)?.as_u64()).unwrap_or(0);
-    let none = VmmTmem::default();
-    let tmem = guest.tmem.as_ref().unwrap_or(&none);
+    let tmem = guest.tmem.unwrap_or_default();
+    let (sectors_read, sectors_written) = guest.sectors();
     Ok(Outcome {
         work: program.get("work").and_then(Value::as_u64).unwrap_or(0),
         unit: text("unit"),
@@ -104,8 +77,8 @@ pub(super) fn read(report: &str, console: &str) -> Result<Outcome, String> {
         gets: tmem.gets,
         refused: tmem.puts_refused,
         evicted: tmem.evicted,
-        sectors_read: guest.disks.iter().map(|disk| disk.sectors_read).sum(),
-        sectors_written: guest.disks.iter().map(|disk| disk.sectors_written).sum(),
+        sectors_read,
+        sectors_written,
     })
 }
 
@@ -147,13 +120,19 @@ impl Outcome {
 pub(super) mod tests {
     use super::*;
     use crate::programs::matrix::PROGRAMS;
+    use crate::vmm_report::Tmem;
+    use crate::vmm_report::tests::guest;
 
-    const REPORT: &str = r#"{"guests":[{"disks":[{"sectors_read":10,"sectors_written":20},{"sectors_read":1,
-        "sectors_written":2}],"tmem":{"puts":7,"puts_refused":8,"gets":9,"hits":6,"evicted":5}}]}"#;
     const CONSOLE: &str = "start x\r\n\
         TMEM-REPORT {\"event\":\"program\",\"name\":\"x\",\"work\":3,\"unit\":\"MiB\",\"sum\":\"ab\"}\r\nok x\r\n\
         TMEM-REPORT {\"event\":\"hooks\",\"swap_puts\":1,\"swap_gets\":2,\"clean_hits\":3}\r\n\
         TMEM-REPORT {\"event\":\"end\",\"status\":0}\r\n";
+
+    fn report() -> Report {
+        Report {
+            guests: vec![guest("programs", Some(Tmem { puts: 7, puts_refused: 8, gets: 9, evicted: 5 }))],
+        }
+    }
 
     /// What a cell with this work and checksum showed.
     pub(in crate::programs) fn outcome(work: u64, sum: &str) -> Outcome {
@@ -162,7 +141,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_good_cell_is_read_from_both_sides() {
-        let outcome = read(REPORT, CONSOLE).unwrap();
+        let outcome = read(&report(), CONSOLE).unwrap();
         assert_eq!((outcome.work, outcome.unit.as_str(), outcome.sum.as_str()), (3, "MiB", "ab"));
         assert_eq!((outcome.swap_puts, outcome.swap_gets, outcome.clean_hits), (1, 2, 3));
         assert_eq!((outcome.puts, outcome.gets, outcome.refused, outcome.evicted), (7, 9, 8, 5));
@@ -171,11 +150,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_failure_and_a_missing_end_or_report_spoil_a_cell() {
-        assert_eq!(read(REPORT, &format!("FAIL x: why\r\n{CONSOLE}")), Err("FAIL x: why".into()));
-        assert!(read(REPORT, &CONSOLE.replace("status\":0", "status\":1")).is_err());
-        assert!(read(REPORT, &CONSOLE.replace("\"program\"", "\"other\"")).is_err());
-        assert!(read(REPORT, "").is_err());
-        assert!(read("{}", CONSOLE).is_err());
+        assert_eq!(read(&report(), &format!("FAIL x: why\r\n{CONSOLE}")), Err("FAIL x: why".into()));
+        assert!(read(&report(), &CONSOLE.replace("status\":0", "status\":1")).is_err());
+        assert!(read(&report(), &CONSOLE.replace("\"program\"", "\"other\"")).is_err());
+        assert!(read(&report(), "").is_err());
+        assert!(read(&Report { guests: Vec::new() }, CONSOLE).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tmem_images::{KernelId, Series};
 use super::report::Ending;
 use super::{Context, bench};
 use crate::command;
+use crate::files;
 use crate::lab::Job;
 
 /// The arguments of `tmem` that try every case of the ABI.
@@ -32,7 +33,7 @@ fn driver(series: Series) -> Ending {
         images.driver(KernelId::Stock(series))?;
         Ok(format!("tmem.ko for {}", tree.release))
     };
-    built().map_or_else(|error| Ending::Failed(error.to_string()), Ending::Passed)
+    built().into()
 }
 
 /// Bare guests on this machine's KVM: every case of the selftest, then 4 guests of 4 vCPUs at once.
@@ -61,21 +62,12 @@ pub(super) fn bare(_: &Context, name: &str) -> Ending {
 /// Bare guests in the lab, at the privilege that Linux has and through the hypercall that Linux uses.
 pub(super) fn bare_lab(context: &Context, name: &str) -> Ending {
     let (selftest, bench) = (SELFTEST.join(" "), BENCH.join(" "));
-    let job = Job {
-        guests: Vec::new(),
-        ..Job::new(&format!("tmem {selftest} && tmem {bench} --guests 2 --vcpus 2 --seconds 2"))
-    };
-    let run = || -> Result<String, String> {
-        let mut output = Vec::new();
-        let result = context.lab()?.run(&job, &mut output);
-        std::fs::write(Context::log(name), &output).map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&output).into_owned();
-        match result.map_err(|error| error.to_string())?.status {
-            0 => Ok(text),
-            status => Err(format!("exit status {status}:\n{}", command::tail_of(&text, 20))),
-        }
-    };
-    run().map_or_else(Ending::Failed, |text| ending(&text))
+    let command = format!("tmem {selftest} && tmem {bench} --guests 2 --vcpus 2 --seconds 2");
+    let job = Job { guests: Vec::new(), ..Context::job(name, &command) };
+    match context.run(name, &job).and_then(|ran| Ok(ran.ended_with(0)?)) {
+        Ok(ran) => ending(&ran.said),
+        Err(error) => Ending::Failed(error.to_string()),
+    }
 }
 
 fn ending(text: &str) -> Ending {
@@ -92,32 +84,22 @@ fn ending(text: &str) -> Ending {
 
 /// Hosts that the driver has to refuse or to survive.
 pub(super) fn bad_hosts(context: &Context, name: &str) -> Ending {
-    let run = || -> Result<String, String> {
-        let mut log = std::fs::File::create(Context::log(name)).map_err(|error| error.to_string())?;
-        let passed = crate::torture::quick(context.lab()?, &Context::dir().join(name), &mut log)
-            .map_err(|error| error.to_string())?;
+    let run = || -> Result<String, Box<dyn std::error::Error>> {
+        let mut log = std::fs::File::create(Context::log(name))?;
+        let passed = crate::torture::quick(context.lab()?, &Context::dir().join(name), &mut log)?;
         Ok(format!("{passed} scenarios; `cargo xtask torture` has the others"))
     };
-    run().map_or_else(Ending::Failed, Ending::Passed)
+    run().into()
 }
 
 /// The lab itself.
 pub(super) fn lab(context: &Context, name: &str) -> Ending {
-    let out = Context::dir().join(name);
-    let job = Job {
-        guests: Vec::new(),
-        out: out.clone(),
-        ..Job::new("test -c /dev/kvm && tmem --version && uname -r > /out/release && exit 7")
+    let command = "test -c /dev/kvm && tmem --version && uname -r > /out/release && exit 7";
+    let job = Job { guests: Vec::new(), ..Context::job(name, command) };
+    let run = || -> Result<String, Box<dyn std::error::Error>> {
+        let ran = context.run(name, &job)?.ended_with(7)?;
+        let release = files::read(&job.out.join("release"))?;
+        Ok(format!("Linux {} with /dev/kvm, {} s", release.trim(), ran.took.as_secs()))
     };
-    let run = || -> Result<String, String> {
-        let mut log = std::fs::File::create(Context::log(name)).map_err(|error| error.to_string())?;
-        let outcome = context.lab()?.run(&job, &mut log).map_err(|error| error.to_string())?;
-        let release = std::fs::read_to_string(out.join("release"))
-            .map_err(|error| format!("no /out/release: {error}"))?;
-        if outcome.status != 7 {
-            return Err(format!("the command's status 7 arrived as {}", outcome.status));
-        }
-        Ok(format!("Linux {} with /dev/kvm, {} s", release.trim(), outcome.took.as_secs()))
-    };
-    run().map_or_else(Ending::Failed, Ending::Passed)
+    run().into()
 }

@@ -8,6 +8,7 @@ use crate::demo::measure::{Mode, Row};
 use crate::demo::report::Report;
 use crate::demo::scenario::{self, Guest};
 use crate::demo::{place, read};
+use crate::files;
 
 /// By how many per cent sectors read from disk must fall with tmem while the store has room.
 const LEAST_SAVED_PERCENT: f64 = 90.0;
@@ -127,15 +128,13 @@ fn judge(
     check: impl Fn(&Report) -> Result<String, String>,
 ) -> Ending {
     let dir = Context::dir().join(name);
-    let run = || -> Result<String, String> {
-        std::fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
-        let lab = context.lab()?;
-        let ran = place::in_lab(lab, guests, modes, "as every test".into(), &dir)
-            .map_err(|error| error.to_string())?;
-        let report = read(guests, ran, &dir).map_err(|error| error.to_string())?;
-        crate::paths::write_json(&dir.join("report.json"), &report).map_err(|error| error.to_string())?;
+    let run = || -> Result<String, Box<dyn std::error::Error>> {
+        files::make_dir(&dir)?;
+        let ran = place::in_lab(context.lab()?, guests, modes, "as every test".into(), &dir)?;
+        let report = read(guests, ran, &dir)?;
+        files::write_json(&dir.join("report.json"), &report)?;
         let faults = report.faults();
-        if faults.is_empty() { check(&report) } else { Err(faults.join("\n")) }
+        if faults.is_empty() { Ok(check(&report)?) } else { Err(faults.join("\n").into()) }
     };
-    run().map_or_else(Ending::Failed, Ending::Passed)
+    run().into()
 }

@@ -1,12 +1,12 @@
-//! Memory that guests give back and get again, and pools for programs in them.
+//! Memory that guests give back and get again, or are asked for, and pools for programs in them.
 
-use serde::Deserialize;
 use serde_json::Value;
 use tmem_images::{KernelId, Series};
 
 use super::Context;
 use super::report::Ending;
 use crate::lab::{Added, Job};
+use crate::vmm_report::{Balloon, Report, Tmem};
 
 /// What `gives` and `aware` of ci/lab/memory.toml have to give back at least: half of a file of 64 MiB that nobody uses meanwhile.
 const LEAST_GIVEN_BACK: u64 = 32 << 20;
@@ -16,68 +16,27 @@ const LEAST_OF_A_KIND: [(&str, u64); 4] =
 /// Pages that `device` is asked to put into its balloon: 16 MiB.
 const BALLOON_PAGES: u64 = 4096;
 
-/// `tmem run --report`, as far as it is used here.
-#[derive(Debug, Deserialize)]
-struct Report {
-    guests: Vec<Guest>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Guest {
-    name: String,
-    end: String,
-    balloon: Option<Balloon>,
-    tmem: Option<Tmem>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Balloon {
-    actual_pages: u64,
-    inflated_pages: u64,
-    reported_pages: u64,
-    given_back_bytes: u64,
-    ignored: u64,
-    failed: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Tmem {
-    puts: u64,
-    gets: u64,
-}
-
 /// Runs it.
 pub(super) fn memory(context: &Context, name: &str) -> Ending {
-    let out = Context::dir().join(name);
-    let toml = Added { from: crate::paths::root().join("ci/lab/memory.toml"), to: "/lab/memory.toml".into() };
+    let file = |name: &str| Added {
+        from: crate::paths::root().join("ci/lab").join(name),
+        to: format!("/lab/{name}"),
+    };
     let job = Job {
         guests: vec![KernelId::Small, KernelId::Stock(Series::V6_12)],
-        added: vec![toml],
-        out: out.clone(),
-        ..Job::new(
-            "truncate -s 128M /tmp/swap.img /tmp/data.img; tmem run /lab/memory.toml --report /out/report.json",
-        )
+        added: vec![file("memory.toml"), file("memory.sh")],
+        ..Context::job(name, "sh /lab/memory.sh")
     };
-    let run = || -> Result<String, String> {
-        let mut said = Vec::new();
-        let result = context.lab()?.run(&job, &mut said);
-        std::fs::write(Context::log(name), &said).map_err(|error| error.to_string())?;
-        let status = result.map_err(|error| error.to_string())?.status;
-        let said = String::from_utf8_lossy(&said);
-        if status != 0 {
-            return Err(format!("exit status {status}:\n{}", crate::command::tail_of(&said, 20)));
-        }
-        let report = std::fs::read_to_string(out.join("report.json"))
-            .map_err(|error| format!("no report: {error}"))?;
-        judge(&report, &said)
+    let run = || -> Result<String, Box<dyn std::error::Error>> {
+        let ran = context.run(name, &job)?.ended_with(0)?;
+        let asked = super::asked::judge(&job.out)?;
+        Ok(format!("{}; {asked}", judge(&ran.report()?, &ran.said)?))
     };
-    run().map_or_else(Ending::Failed, Ending::Passed)
+    run().into()
 }
 
 /// Whether both sides say that memory went and came back whole, and that no case failed.
-fn judge(report: &str, said: &str) -> Result<String, String> {
-    let report: Report =
-        serde_json::from_str(report).map_err(|error| format!("cannot read the report: {error}"))?;
+fn judge(report: &Report, said: &str) -> Result<String, String> {
     let guest = |name: &str| {
         let found = report.guests.iter().find(|guest| guest.name == name && guest.end == "power-off");
         let parts = found.and_then(|guest| Some((guest.balloon.as_ref()?, guest.tmem.as_ref()?)));
@@ -143,7 +102,7 @@ fn both_kinds(said: &str) -> Result<String, String> {
 }
 
 /// The first of these facts that is none.
-fn check(facts: &[(bool, &'static str)]) -> Result<(), &'static str> {
+pub(super) fn check(facts: &[(bool, &'static str)]) -> Result<(), &'static str> {
     facts.iter().find(|(good, _)| !good).map_or(Ok(()), |(_, why)| Err(*why))
 }
 
@@ -168,14 +127,28 @@ fn has_stat(said: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vmm_report::Guest;
+    use crate::vmm_report::tests::guest;
 
-    const REPORT: &str = r#"{"guests":[
-        {"name":"gives","end":"power-off","tmem":{"puts":9000,"gets":8900},"balloon":{"actual_pages":0,
-         "inflated_pages":0,"reported_pages":16384,"given_back_bytes":67108864,"ignored":0,"failed":0}},
-        {"name":"aware","end":"power-off","tmem":{"puts":19000,"gets":18900},"balloon":{"actual_pages":0,
-         "inflated_pages":0,"reported_pages":16384,"given_back_bytes":83886080,"ignored":0,"failed":0}},
-        {"name":"device","end":"power-off","tmem":{"puts":900,"gets":800},"balloon":{"actual_pages":4096,
-         "inflated_pages":4096,"reported_pages":7,"given_back_bytes":16777216,"ignored":0,"failed":0}}]}"#;
+    fn report() -> Report {
+        let balloon = |actual_pages, inflated_pages, given_back_bytes| {
+            Some(Balloon {
+                actual_pages,
+                inflated_pages,
+                reported_pages: 16384,
+                given_back_bytes,
+                ..Balloon::default()
+            })
+        };
+        let tmem = |puts, gets| Some(Tmem { puts, gets, ..Tmem::default() });
+        let guests = vec![
+            Guest { balloon: balloon(0, 0, 64 << 20), ..guest("gives", tmem(9000, 8900)) },
+            Guest { balloon: balloon(0, 0, 80 << 20), ..guest("aware", tmem(19000, 18900)) },
+            Guest { balloon: balloon(4096, 4096, 16 << 20), ..guest("device", tmem(900, 800)) },
+        ];
+        Report { guests }
+    }
+
     const SAID: &str = "gives| TMEM-REPORT {\"event\":\"shrink\",\"oom_kill\":0}\r\n\
         gives| TMEM-REPORT {\"event\":\"run\",\"corrupt\":0}\n\
         aware| TMEM-REPORT {\"event\":\"shrink\",\"oom_kill\":0}\n\
@@ -185,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_good_run_says_how_much_was_given_back() {
-        let text = judge(REPORT, SAID).unwrap();
+        let text = judge(&report(), SAID).unwrap();
         assert!(text.starts_with("64 MiB given back, 9000 pages put"), "{text}");
         assert!(
             text.contains("80 MiB given back") && text.contains("8000 of them swap and 9002 clean"),
@@ -195,14 +168,29 @@ mod tests {
 
     #[test]
     fn what_went_wrong_is_named() {
-        for (from, to, why) in [
-            ("67108864", "4096", "gives: a guest with nothing to do gave too little"),
-            ("83886080", "4096", "aware: a guest with nothing to do gave too little"),
-            ("\"actual_pages\":4096", "\"actual_pages\":1", "does not hold"),
-            ("\"ignored\":0", "\"ignored\":1", "bad request"),
-            ("power-off", "died", "did not power off"),
-        ] {
-            let error = judge(&REPORT.replace(from, to), SAID).unwrap_err();
+        fn balloon(guest: &mut Guest) -> &mut Balloon {
+            guest.balloon.as_mut().unwrap()
+        }
+        type Spoil = fn(&mut Guest);
+        let spoils: [(usize, Spoil, &str); 5] = [
+            (
+                0,
+                |it| balloon(it).given_back_bytes = 4096,
+                "gives: a guest with nothing to do gave too little",
+            ),
+            (
+                1,
+                |it| balloon(it).given_back_bytes = 4096,
+                "aware: a guest with nothing to do gave too little",
+            ),
+            (2, |it| balloon(it).actual_pages = 1, "does not hold"),
+            (0, |it| balloon(it).ignored = 1, "bad request"),
+            (2, |it| it.end = "died".into(), "did not power off"),
+        ];
+        for (index, spoil, why) in spoils {
+            let mut report = report();
+            spoil(&mut report.guests[index]);
+            let error = judge(&report, SAID).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
         for (from, to, why) in [
@@ -219,7 +207,7 @@ mod tests {
             ("\"driver\"", "\"x\"", "stat"),
             ("\"shrink\"", "\"x\"", "nothing was given back"),
         ] {
-            let error = judge(REPORT, &SAID.replace(from, to)).unwrap_err();
+            let error = judge(&report(), &SAID.replace(from, to)).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
     }

@@ -7,11 +7,13 @@
 //! | `guests` | the lab itself, bare guests, driver builds |
 //! | `ends` | how Linux guests end, and how they are stopped |
 //! | `memory` | guests that give memory back, and programs' pools in them |
+//! | `asked` | a guest whose balloon is set from outside |
 //! | `linux` | Linux guests in the lab, judged by the counters of both sides |
 //! | `bench` | what `tmem bench hypercall` prints |
 //! | `lock` | one version of each rust-vmm crate |
 //! | `report` | lines, table, JSON |
 
+mod asked;
 mod bench;
 mod cargo;
 mod ends;
@@ -32,7 +34,10 @@ use std::time::{Duration, Instant};
 use report::{Finished, Report};
 use steps::{Lane, STEPS, Step};
 
-use crate::lab::Lab;
+use crate::choice::{Unknown, choose};
+use crate::files::{self, FileError};
+use crate::lab::trial::{Ran, Trial};
+use crate::lab::{Job, Lab};
 
 /// How often the steps under way are named.
 const BEAT: Duration = Duration::from_secs(15);
@@ -47,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "STEP", num_args = 1..)]
     only: Vec<String>,
     /// List the steps and what they check.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     list: bool,
     /// Print the report as JSON on standard output instead of the table.
     #[arg(long)]
@@ -58,19 +63,14 @@ pub(crate) struct Args {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TestError {
     /// `--only` names no step.
-    #[error("no step {0}; `cargo xtask test --list` lists them")]
-    UnknownStep(String),
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
     /// The report says which.
     #[error("not every step passed; the output of each is in {0}")]
     Bad(PathBuf),
     /// The report could not be written.
-    #[error("cannot write {path}: {source}")]
-    Report {
-        /// Where to.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Report(#[from] FileError),
 }
 
 /// What steps share: made by the first that needs it, and its failure told to every other.
@@ -94,6 +94,17 @@ impl Context {
     fn log(name: &str) -> PathBuf {
         Self::dir().join(format!("{name}.log"))
     }
+
+    /// A step's command in the lab.
+    fn job(name: &str, command: &str) -> Job {
+        Job { out: Self::dir().join(name), ..Job::new(command) }
+    }
+
+    /// Runs it, what it says in the step's log.
+    fn run(&self, name: &str, job: &Job) -> Result<Ran, Box<dyn std::error::Error>> {
+        let dir = Self::dir();
+        Ok(Trial { dir: &dir, name }.run(self.lab()?, job, &mut std::io::sink())?)
+    }
 }
 
 /// Runs what `args` asks for.
@@ -104,25 +115,17 @@ pub(crate) fn main(args: &Args) -> Result<(), TestError> {
         print!("{}", crate::table::render(&["step", "what it checks"], &rows));
         return Ok(());
     }
-    let steps = chosen(&args.only)?;
+    let steps = choose(["test", "step"], &args.only, STEPS, |step| step.name)?;
     let path = Context::dir().join("report.json");
-    let failed = |source| TestError::Report { path: path.clone(), source };
-    std::fs::create_dir_all(Context::dir()).map_err(failed)?;
+    files::make_dir(&Context::dir())?;
     let report = run(&steps);
-    crate::paths::write_json(&path, &report).map_err(failed)?;
+    files::write_json(&path, &report)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
     } else {
         print!("{}", report.summary());
     }
     if report.good() { Ok(()) } else { Err(TestError::Bad(Context::dir())) }
-}
-
-fn chosen(only: &[String]) -> Result<Vec<&'static Step>, TestError> {
-    if let Some(unknown) = only.iter().find(|name| !STEPS.iter().any(|step| step.name == name.as_str())) {
-        return Err(TestError::UnknownStep(unknown.clone()));
-    }
-    Ok(STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| name == step.name)).collect())
 }
 
 /// Two workers: one compiles, in order, and then helps the other with the guests. Compiling and emulating want a CPU each.
@@ -184,17 +187,6 @@ fn names(running: &BTreeMap<&'static str, Instant>) -> String {
 mod tests {
     use super::*;
     use report::Ending;
-
-    #[test]
-    fn all_steps_are_chosen_unless_some_are_named() {
-        assert_eq!(chosen(&[]).unwrap().len(), STEPS.len());
-        assert_eq!(chosen(&["lock".to_owned()]).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn an_unknown_step_is_named() {
-        assert!(chosen(&["nonsense".to_owned()]).unwrap_err().to_string().contains("nonsense"));
-    }
 
     #[test]
     fn step_names_are_unique() {

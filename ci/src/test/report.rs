@@ -32,6 +32,13 @@ impl Ending {
     }
 }
 
+/// What a step found, or why it could find nothing; the two are told apart by their texts.
+impl<E: std::fmt::Display> From<Result<String, E>> for Ending {
+    fn from(result: Result<String, E>) -> Self {
+        result.map_or_else(|error| Self::Failed(error.to_string()), Self::Passed)
+    }
+}
+
 /// One finished step.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Finished {

@@ -75,7 +75,7 @@ pub(super) static STEPS: &[Step] = &[
     guest("linux-ends", "Linux guests power off, reset, die and are stopped, each alone", ends::ends),
     guest(
         "linux-memory",
-        "a Linux guest gives memory back and gets it again; programs in one have pools through /dev/tmem",
+        "Linux guests give memory back, by themselves or because `tmem control` asks, and get it again; pools through /dev/tmem",
         memory::memory,
     ),
     guest(

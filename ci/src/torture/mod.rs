@@ -12,14 +12,16 @@ mod parts;
 mod world;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tmem_images::KernelId;
 
-use crate::command::CommandError;
+use crate::choice::choose;
+use crate::files;
+use crate::lab::trial::{Trial, TrialError};
 use crate::lab::watch::Limits;
-use crate::lab::{Added, Job, Lab, LabError};
+use crate::lab::{Job, Lab};
 use parts::Parts;
 use world::{QUICK, Setting, WORLDS, World};
 
@@ -55,24 +57,9 @@ pub(crate) struct Args {
 /// Why a torture is not good.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TortureError {
-    /// `--only` names no world.
-    #[error("no world {0}; `cargo xtask torture --list` lists them")]
-    UnknownWorld(String),
-    /// A program is missing.
-    #[error("{0} is not here; `apt-get install {1}` brings it")]
-    NoProgram(&'static str, &'static str),
-    /// The torture did not compile.
+    /// A world could not be made, or its guest did not run to its end.
     #[error(transparent)]
-    Command(#[from] CommandError),
-    /// An image could not be made.
-    #[error(transparent)]
-    Images(#[from] tmem_images::Error),
-    /// The lab failed.
-    #[error(transparent)]
-    Lab(#[from] LabError),
-    /// A file could not be used.
-    #[error("cannot use {0}: {1}")]
-    File(PathBuf, std::io::Error),
+    Trial(#[from] TrialError),
     /// Scenarios failed.
     #[error("the torture found something:\n  {}", .0.join("\n  "))]
     Found(Vec<String>),
@@ -86,21 +73,21 @@ pub(crate) fn main(args: &Args) -> Result<(), TortureError> {
         print!("{}", crate::table::render(&["world", "what is bad in it"], &rows));
         return Ok(());
     }
-    if let Some(unknown) =
-        args.only.iter().find(|name| !WORLDS.iter().any(|world| world.name == name.as_str()))
-    {
-        return Err(TortureError::UnknownWorld(unknown.clone()));
+    let found = worlds(args, &crate::paths::target().join("torture"))?;
+    if found.is_empty() { Ok(()) } else { Err(TortureError::Found(found)) }
+}
+
+/// Runs the worlds that `args` ask for, all their files in `dir`; what they found.
+fn worlds(args: &Args, dir: &Path) -> Result<Vec<String>, TrialError> {
+    let mut worlds = choose(["torture", "world"], &args.only, WORLDS, |world| world.name)?;
+    if args.only.is_empty() {
+        worlds.retain(|world| world.makes_sense_on(args.kernel));
     }
-    let dir = crate::paths::target().join("torture");
-    std::fs::create_dir_all(&dir).map_err(|error| TortureError::File(dir.clone(), error))?;
+    files::make_dir(dir)?;
     let lab = Lab::prepare()?;
-    let parts = Parts::make(&dir)?;
+    let parts = Parts::make(dir)?;
     let mut found = Vec::new();
-    let asked = |world: &World| match args.only.as_slice() {
-        [] => world.makes_sense_on(args.kernel),
-        only => only.iter().any(|name| name == world.name),
-    };
-    for world in WORLDS.iter().filter(|world| asked(world)).map(|world| world.on(args.kernel)) {
+    for world in worlds.into_iter().map(|world| world.on(args.kernel)) {
         println!("== {}: {}", world.name, world.what);
         let plan = Plan {
             world: &world,
@@ -108,14 +95,14 @@ pub(crate) fn main(args: &Args) -> Result<(), TortureError> {
             seconds: args.seconds,
             scenarios: &args.scenarios,
         };
-        found.extend(faults(world.name, &plan.run(&lab, &parts, &dir, &mut std::io::stdout())?));
+        found.extend(faults(world.name, &plan.run(&lab, &parts, dir, &mut std::io::stdout())?));
     }
-    if found.is_empty() { Ok(()) } else { Err(TortureError::Found(found)) }
+    Ok(found)
 }
 
 /// The part that is soon shown, its output on `sink` and in `dir`; how many scenarios passed.
 pub(crate) fn quick(lab: &Lab, dir: &Path, sink: &mut dyn Write) -> Result<usize, TortureError> {
-    std::fs::create_dir_all(dir).map_err(|error| TortureError::File(dir.into(), error))?;
+    files::make_dir(dir).map_err(TrialError::from)?;
     let plan = Plan { world: &QUICK, operations: 0, seconds: 0, scenarios: &[] };
     let console = plan.run(lab, &Parts::few()?, dir, sink)?;
     let found = faults(QUICK.name, &console);
@@ -144,13 +131,7 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     /// Runs it, shown on `sink`; what the guest's console showed, which is kept in `dir`.
-    fn run(
-        &self,
-        lab: &Lab,
-        parts: &Parts,
-        dir: &Path,
-        sink: &mut dyn Write,
-    ) -> Result<String, TortureError> {
+    fn run(&self, lab: &Lab, parts: &Parts, dir: &Path, sink: &mut dyn Write) -> Result<String, TrialError> {
         let scenarios = if self.scenarios.is_empty() {
             self.world.scenarios.to_owned()
         } else {
@@ -162,62 +143,24 @@ impl Plan<'_> {
             seconds: self.seconds,
             programs: parts.programs(),
         };
+        let trial = Trial { dir, name: self.world.name };
         let mut added = parts.added(self.world.kernel)?;
         let mut command = self.world.prepare();
         if let Some(before) = self.world.before {
-            added.push(self.toml(dir, "before", before, &setting)?);
+            added.push(trial.config("before.toml", &self.world.toml(&setting, before))?);
             command.push_str(
                 "tmem run /lab/before.toml; [ $? = 3 ] || echo FAIL the guest did not reset itself; ",
             );
         }
-        added.push(self.toml(dir, "guest", &scenarios, &setting)?);
+        added.push(trial.config("guest.toml", &self.world.toml(&setting, &scenarios))?);
         command.push_str("tmem run /lab/guest.toml --report /out/report.json");
         let job = Job {
             added,
             guests: vec![self.world.kernel],
-            out: dir.join("out").join(self.world.name),
             limits: Limits { silence: SILENCE, total: TOTAL, ..Limits::default() },
-            ..Job::new(&command)
+            ..trial.job(&command)
         };
-        let mut console = Tee { kept: Vec::new(), sink };
-        let outcome = lab.run(&job, &mut console);
-        let text = String::from_utf8_lossy(&console.kept).into_owned();
-        let log = dir.join(format!("{}.log", self.world.name));
-        std::fs::write(&log, &text).map_err(|error| TortureError::File(log.clone(), error))?;
-        outcome?;
-        Ok(text)
-    }
-
-    /// The configuration of a boot, at /lab/`boot`.toml.
-    fn toml(
-        &self,
-        dir: &Path,
-        boot: &str,
-        scenarios: &str,
-        setting: &Setting<'_>,
-    ) -> Result<Added, TortureError> {
-        let from = dir.join(format!("{}-{boot}.toml", self.world.name));
-        let text = self.world.toml(setting, scenarios);
-        std::fs::write(&from, text).map_err(|error| TortureError::File(from.clone(), error))?;
-        Ok(Added { from, to: format!("/lab/{boot}.toml") })
-    }
-}
-
-/// Shows everything as it comes, and keeps it.
-struct Tee<'a> {
-    kept: Vec<u8>,
-    sink: &'a mut dyn Write,
-}
-
-impl Write for Tee<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.kept.extend_from_slice(bytes);
-        self.sink.write_all(bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.sink.flush()
+        Ok(trial.run(lab, &job, sink)?.said)
     }
 }
 

@@ -5,9 +5,9 @@ use std::process::Command;
 
 use tmem_images::{DiskSpec, DriverKind, GuestSpec, Images, KernelId};
 
-use super::TortureError;
-use crate::command;
+use crate::command::{self, CommandError};
 use crate::lab::Added;
+use crate::lab::trial::TrialError;
 
 /// Programs of this machine that the scenarios need: name, Debian package.
 const PROGRAMS: [(&str, &str); 4] =
@@ -25,7 +25,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Makes them, or finds them in the cache; what is compiled goes to `dir`.
-    pub(super) fn make(dir: &Path) -> Result<Self, TortureError> {
+    pub(super) fn make(dir: &Path) -> Result<Self, TrialError> {
         let images = crate::images::open()?;
         let linux = crate::paths::root().join("guest-driver/linux");
         let files = vec![
@@ -38,7 +38,7 @@ impl Parts {
     }
 
     /// Those that need no program of this machine.
-    pub(super) fn few() -> Result<Self, TortureError> {
+    pub(super) fn few() -> Result<Self, TrialError> {
         Ok(Self { images: crate::images::open()?, files: Vec::new(), programs: None })
     }
 
@@ -48,14 +48,14 @@ impl Parts {
     }
 
     /// What the lab has to have for a guest with this kernel.
-    pub(super) fn added(&self, kernel: KernelId) -> Result<Vec<Added>, TortureError> {
+    pub(super) fn added(&self, kernel: KernelId) -> Result<Vec<Added>, TrialError> {
         let mut added = vec![Added { from: self.initramfs(kernel)?, to: "/lab/initramfs".into() }];
         added.extend(self.programs.clone().map(|from| Added { from, to: "/lab/programs.img".into() }));
         Ok(added)
     }
 
     /// The scenarios about the driver, the driver with a host inside, and our further files.
-    fn initramfs(&self, kernel: KernelId) -> Result<PathBuf, TortureError> {
+    fn initramfs(&self, kernel: KernelId) -> Result<PathBuf, TrialError> {
         let module = |kind| self.images.driver_of_kind(kernel, kind).map(|module| module.path);
         let test = crate::paths::root().join("guest-driver/linux/test");
         let mut files = self.files.clone();
@@ -72,7 +72,7 @@ impl Parts {
 }
 
 /// The program of one C file, in `dir`.
-fn compile(source: &Path, dir: &Path) -> Result<PathBuf, TortureError> {
+fn compile(source: &Path, dir: &Path) -> Result<PathBuf, CommandError> {
     let program = dir.join(source.file_stem().unwrap_or_default());
     let mut gcc = Command::new("gcc");
     gcc.args(["-O2", "-static", "-Wall", "-Werror", "-o"]).arg(&program);
@@ -82,11 +82,10 @@ fn compile(source: &Path, dir: &Path) -> Result<PathBuf, TortureError> {
 
 /// Debian's programs on a disk, whose blocks are too small for its pages to be offered to tmem: the counters are about the
 /// scenarios alone.
-fn programs(images: &Images) -> Result<PathBuf, TortureError> {
+fn programs(images: &Images) -> Result<PathBuf, TrialError> {
     let mut files = Vec::new();
     for (name, package) in PROGRAMS {
-        let program = command::find_program(name).ok_or(TortureError::NoProgram(name, package))?;
-        files.push((format!("/bin/{name}"), program));
+        files.push((format!("/bin/{name}"), command::require_program(name, package)?));
     }
     let spec = DiskSpec { name: "torture".into(), block_bytes: 1024, files, folders: Vec::new() };
     Ok(images.disk(&spec)?)

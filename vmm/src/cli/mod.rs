@@ -2,6 +2,7 @@
 
 mod bare_options;
 mod bench;
+mod control;
 mod doctor;
 mod run;
 mod selftest;
@@ -25,6 +26,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Control(control::ControlArgs),
     Selftest(selftest::SelftestArgs),
     Bench(bench::BenchArgs),
     Doctor(doctor::DoctorArgs),
@@ -39,11 +41,12 @@ pub fn main() -> ExitCode {
         // It would complain on standard error, which is what could not be written.
         .log_internal_errors(false)
         .init();
-    if !matches!(cli.command, Command::Run(_)) {
+    if !matches!(cli.command, Command::Run(_) | Command::Control(_)) {
         end_with_the_reader();
     }
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Control(args) => control::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
@@ -51,7 +54,8 @@ pub fn main() -> ExitCode {
 }
 
 /// Lets a closed pipe (`tmem doctor | head`) end the process, as other programs do; Rust would have it panic. Not for
-/// `tmem run`, whose guests go on without anybody who reads what they say.
+/// `tmem run`, whose guests go on without anybody who reads what they say, and not for `tmem control`, which has to say so
+/// when the session closes the socket.
 fn end_with_the_reader() {
     // SAFETY: the default action is no handler that could run our code, and no other thread exists yet.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

@@ -88,6 +88,9 @@ pub(super) struct RunArgs {
     /// Write what the store and every guest hold and do here, a JSON line every second
     #[arg(long, value_name = "FILE.jsonl")]
     stats: Option<PathBuf>,
+    /// Listen on this socket, which only its owner may use, for `tmem control`: show guests, change balloons, caps and shares
+    #[arg(long, value_name = "SOCKET")]
+    control: Option<PathBuf>,
     /// Write each guest's console output to DIR/NAME.log
     #[arg(long, value_name = "DIR")]
     console_dir: Option<PathBuf>,
@@ -149,7 +152,8 @@ fn try_run(args: &RunArgs) -> Result<SessionReport, String> {
         .map(|path| Series::create(path).map_err(|error| format!("--stats: {}: {error}", path.display())));
     let series = series.transpose()?;
     let watch = args.watch.map(|seconds| Duration::from_secs(seconds.into()));
-    let report = session::run(&config, Options { watch, series }).map_err(|error| error.to_string())?;
+    let report = session::run(&config, Options { watch, series, control: args.control.clone() })
+        .map_err(|error| error.to_string())?;
     let written =
         file.map_or(Ok(()), |(path, file)| write_report(file, &report).map_err(|error| cannot(path, error)));
     for guest in &report.guests {

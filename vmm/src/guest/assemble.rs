@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use thiserror::Error;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::outcome::BalloonReport;
 use super::run::Event;
 use super::spec::{GuestSpec, TmemService};
 use crate::arch::acpi::AcpiConfig;
@@ -80,8 +81,6 @@ pub(super) struct Disk {
 pub(super) struct Ballooned {
     pub(super) transport: Arc<MmioTransport>,
     pub(super) counters: Arc<BalloonCounters>,
-    /// Bytes asked for.
-    pub(super) target: u64,
     pub(super) ram: GuestRam,
 }
 
@@ -92,7 +91,7 @@ pub(super) struct Machine {
     pub(super) mmio: Bus,
     pub(super) serial: Arc<SerialPort<Console>>,
     pub(super) disks: Vec<Disk>,
-    pub(super) balloon: Option<Ballooned>,
+    pub(super) balloon: Option<Arc<Ballooned>>,
 }
 
 /// Assembles the machine that `spec` describes over `ram`; power events go to `events`.
@@ -138,7 +137,7 @@ pub(super) fn assemble(
     }
     // Behind the disks, whose names the guest gives by order.
     let balloon = match spec.balloon {
-        Some(target) => Some(inflate(&irqs, &mut mmio, ram, spec.disks.len(), target)?),
+        Some(target) => Some(Arc::new(inflate(&irqs, &mut mmio, ram, spec.disks.len(), target)?)),
         None => None,
     };
     let vcpus = create_vcpus(system, &vm, spec.vcpus, tmem)?;
@@ -184,12 +183,33 @@ fn inflate(
     index: usize,
     target: u64,
 ) -> Result<Ballooned, GuestError> {
-    // 16 TiB of pages, more than any guest's RAM, fit in 32 bits.
-    let pages = u32::try_from(target / PAGE_SIZE as u64).unwrap_or(u32::MAX);
-    let balloon = Balloon::new(ram.clone(), pages);
+    let balloon = Balloon::new(ram.clone(), pages(target));
     let counters = balloon.counters();
     let transport = attach(irqs, mmio, ram, index, Box::new(balloon))?;
-    Ok(Ballooned { transport, counters, target, ram: ram.clone() })
+    Ok(Ballooned { transport, counters, ram: ram.clone() })
+}
+
+/// 16 TiB of pages, more than any guest's RAM, fit in 32 bits.
+fn pages(bytes: u64) -> u32 {
+    u32::try_from(bytes / PAGE_SIZE as u64).unwrap_or(u32::MAX)
+}
+
+impl Ballooned {
+    /// Wants so many bytes in it from now on, and tells the guest, which does it in its own time.
+    pub(super) fn set_target(&self, bytes: u64) {
+        self.counters.set_target(pages(bytes));
+        self.transport.config_changed();
+    }
+
+    /// What it has done until now. What the guest holds is not looked up, which takes time for a large one.
+    pub(super) fn report(&self) -> BalloonReport {
+        BalloonReport::new(&self.counters, None)
+    }
+
+    /// The same, and what the guest holds.
+    pub(super) fn last_report(&self) -> BalloonReport {
+        BalloonReport::new(&self.counters, self.ram.resident_bytes())
+    }
 }
 
 fn create_vcpus(

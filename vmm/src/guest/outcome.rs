@@ -113,9 +113,9 @@ impl DiskReport {
 /// What a guest gave back of its memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BalloonReport {
-    /// Pages that the host asked for.
+    /// Pages that the host asks for.
     pub target_pages: u64,
-    /// Pages in the balloon at its end, as the guest says.
+    /// Pages in the balloon, as the guest says.
     pub actual_pages: u64,
     /// Pages put into the balloon.
     pub inflated_pages: u64,
@@ -129,15 +129,15 @@ pub struct BalloonReport {
     pub ignored: u64,
     /// Ranges that the host did not take back.
     pub failed: u64,
-    /// Bytes of the guest's RAM in the host's memory at its end; nothing if the host does not tell.
+    /// Bytes of the guest's RAM in the host's memory at its end; nothing before, and if the host does not tell.
     pub resident_bytes: Option<u64>,
 }
 
 impl BalloonReport {
-    pub(super) fn new(target: u64, counters: &BalloonCounters, resident_bytes: Option<u64>) -> Self {
+    pub(super) fn new(counters: &BalloonCounters, resident_bytes: Option<u64>) -> Self {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Self {
-            target_pages: target / crate::memory::PAGE_SIZE as u64,
+            target_pages: counters.target().into(),
             actual_pages: counters.actual().into(),
             inflated_pages: get(&counters.inflated),
             deflated_pages: get(&counters.deflated),

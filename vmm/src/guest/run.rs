@@ -52,6 +52,7 @@ pub struct Guest {
     console: Console,
     serial: Arc<SerialPort<Console>>,
     disks: Vec<Arc<DiskCounters>>,
+    balloon: Option<Arc<Ballooned>>,
     supervisor: JoinHandle<GuestReport>,
 }
 
@@ -72,6 +73,7 @@ impl Guest {
         let machine = assemble(system, spec, ram, tmem, &console, &events)?;
         let serial = machine.serial.clone();
         let disks = machine.disks.iter().map(|disk| disk.counters.clone()).collect();
+        let balloon = machine.balloon.clone();
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             snapshots: AtomicU32::new(0),
@@ -90,7 +92,7 @@ impl Guest {
         };
         let supervisor =
             std::thread::Builder::new().spawn(supervise).map_err(GuestError::host("a thread for a guest"))?;
-        Ok(Self { name, events, console, serial, disks, supervisor })
+        Ok(Self { name, events, console, serial, disks, balloon, supervisor })
     }
 
     /// The guest's name.
@@ -114,6 +116,16 @@ impl Guest {
             self.disks.iter().map(|disk| counter(disk).load(Ordering::Relaxed)).sum()
         };
         (sum(|disk| &disk.sectors_read), sum(|disk| &disk.sectors_written))
+    }
+
+    /// What its balloon has done until now; nothing without one.
+    pub fn balloon(&self) -> Option<BalloonReport> {
+        self.balloon.as_ref().map(|balloon| balloon.report())
+    }
+
+    /// Asks for so many bytes in its balloon from now on; whether it has one.
+    pub fn set_balloon(&self, bytes: u64) -> bool {
+        self.balloon.as_ref().inspect(|balloon| balloon.set_target(bytes)).is_some()
     }
 
     /// Ends the guest as if its power were cut. It may have ended already.
@@ -187,7 +199,7 @@ impl Supervisor {
             elapsed,
             exits,
             disks: spec.disks.iter().zip(&disks).map(|(spec, disk)| close(spec, disk)).collect(),
-            balloon: balloon.as_ref().map(let_go),
+            balloon: balloon.as_deref().map(let_go),
             console_tail: console.tail(),
         }
     }
@@ -254,5 +266,5 @@ fn close(spec: &super::DiskSpec, disk: &Disk) -> DiskReport {
 
 fn let_go(balloon: &Ballooned) -> BalloonReport {
     balloon.transport.shut_down();
-    BalloonReport::new(balloon.target, &balloon.counters, balloon.ram.resident_bytes())
+    balloon.last_report()
 }

@@ -1,5 +1,6 @@
 //! One `tmem run`: guests started at their times, watched, stopped on request, and reported.
 
+mod asked;
 mod pressure;
 mod report;
 mod series;
@@ -9,7 +10,7 @@ mod supervise;
 mod tmem;
 mod watch;
 
-pub use report::{EndKind, Entry, SessionReport, TmemReport};
+pub use report::{EndKind, Entry, Rights, SessionReport, TmemReport};
 pub use series::Series;
 pub use supervise::{Options, SessionError, run};
 

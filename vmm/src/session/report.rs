@@ -48,14 +48,27 @@ pub struct TmemReport {
     pub flushed_pages: u64,
     /// Ephemeral pages of this guest that were evicted.
     pub evicted: u64,
-    /// Bytes held at its end, metadata included.
+    /// Bytes held (in a report: at its end), metadata included.
     pub bytes: u64,
     /// Of those, bytes of metadata.
     pub metadata_bytes: u64,
-    /// Pages held in persistent pools at its end.
+    /// Pages held in persistent pools.
     pub persistent_pages: u64,
-    /// Pages held in ephemeral and shared pools at its end.
+    /// Pages held in ephemeral and shared pools.
     pub ephemeral_pages: u64,
+}
+
+/// What a guest may do in the store, as the host can change it while the guest runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Rights {
+    /// Most bytes that it may hold; nothing for as many as the store has.
+    pub cap_bytes: Option<u64>,
+    /// Bytes that no other guest's puts push out.
+    pub reservation_bytes: u64,
+    /// Its part of the rest, against the other guests' weights.
+    pub weight: u32,
+    /// Its puts are refused.
+    pub frozen: bool,
 }
 
 /// One guest's part of the report.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tmem_core::{Store, StoreStats};
 
-use super::report::TmemReport;
+use super::report::{Rights, TmemReport};
 use super::say;
+use crate::guest::BalloonReport;
 
 /// How often a line is written.
 const EVERY: Duration = Duration::from_secs(1);
@@ -61,17 +62,29 @@ pub(super) struct GuestLine<'a> {
     /// Sectors of 512 bytes, of all its disks.
     pub(super) sectors_read: u64,
     pub(super) sectors_written: u64,
+    /// Nothing for a guest without a balloon.
+    pub(super) balloon: Option<BalloonReport>,
     /// Nothing for a guest without tmem.
     pub(super) tmem: Option<TmemReport>,
+    /// Nothing for a guest without tmem.
+    pub(super) rights: Option<Rights>,
 }
 
+/// The session at one time.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     /// Since the session began.
     seconds: f64,
     store: StoreLine,
     /// Those that run.
     guests: Vec<GuestLine<'a>>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(started: Instant, now: Instant, store: &Store, guests: Vec<GuestLine<'a>>) -> Self {
+        let seconds = now.saturating_duration_since(started).as_secs_f64();
+        Self { seconds, store: store.stats().into(), guests }
+    }
 }
 
 impl Series {
@@ -102,11 +115,7 @@ impl Series {
         guests: impl Iterator<Item = GuestLine<'a>>,
     ) {
         let Some(due) = self.due.filter(|due| now >= *due) else { return };
-        let line = Line {
-            seconds: now.saturating_duration_since(started).as_secs_f64(),
-            store: store.stats().into(),
-            guests: guests.collect(),
-        };
+        let line = Line::new(started, now, store, guests.collect());
         let mut text = serde_json::to_vec(&line).expect("numbers and names are JSON");
         text.push(b'\n');
         self.due = match self.file.write_all(&text) {
@@ -134,7 +143,14 @@ mod tests {
         let started = Instant::now();
         let record = |series: &mut Series, now| {
             let tmem = Some(TmemReport { puts: 7, ..Default::default() });
-            let guest = GuestLine { name: "a", sectors_read: 1, sectors_written: 2, tmem };
+            let guest = GuestLine {
+                name: "a",
+                sectors_read: 1,
+                sectors_written: 2,
+                balloon: None,
+                tmem,
+                rights: None,
+            };
             series.record(started, now, &store, std::iter::once(guest));
         };
         record(&mut series, started);

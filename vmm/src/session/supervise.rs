@@ -1,6 +1,7 @@
 //! The main loop of a session.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -8,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::asked::{self, Question};
 use super::report::{EndKind, Entry, SessionReport, TmemReport};
-use super::series::{GuestLine, Series};
+use super::series::{GuestLine, Line, Series};
 use super::signals::{self, Signal};
 use super::tmem::{Share, Tmem, TmemError};
 use super::{say, watch};
 use crate::config::{GuestConfig, RunConfig};
+use crate::control::ServerError;
 use crate::devices::console::Console;
 use crate::devices::output::Output;
 use crate::devices::stdin::{self, Key, RawMode};
@@ -33,6 +36,8 @@ pub struct Options {
     pub watch: Option<Duration>,
     /// Write down every second what the store and the guests hold and do.
     pub series: Option<Series>,
+    /// Listen here for what is asked meanwhile (see [`crate::control`]).
+    pub control: Option<PathBuf>,
 }
 
 /// Why nothing could be run at all.
@@ -47,6 +52,9 @@ pub enum SessionError {
     /// No thread for the consoles' output.
     #[error("the host has no thread for the consoles' output: {0}")]
     Output(#[source] io::Error),
+    /// The control socket could not be made.
+    #[error("--control: {0}")]
+    Control(#[from] ServerError),
     /// Signals could not be set up.
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] io::Error),
@@ -54,7 +62,7 @@ pub enum SessionError {
 
 /// Why one guest was not started.
 #[derive(Debug, Error)]
-enum StartError {
+pub(super) enum StartError {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     #[error(transparent)]
@@ -65,11 +73,12 @@ enum StartError {
     Console(#[source] io::Error),
 }
 
-enum Event {
+pub(super) enum Event {
     /// The guest in this slot.
     Ended(usize),
     Stop,
     Show,
+    Asked(Question),
 }
 
 /// Runs all guests of `config` to their ends.
@@ -90,15 +99,18 @@ pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, Sessio
         });
     })
     .map_err(SessionError::Signals)?;
+    // Only now: a socket that is there is one that answers.
+    let control = options.control.as_deref().map(|path| asked::listen(path, events.clone())).transpose()?;
     let terminal = matches!(config.guests.as_slice(), [guest] if guest.console.is_none());
     let raw_mode = if terminal { RawMode::enter() } else { None };
     let (output, drain) = Output::start(io::stdout()).map_err(SessionError::Output)?;
-    let mut session =
-        Session { system, tmem, events, output, terminal, options, stopped: false, slots: Vec::new() };
+    let (started, stopped, slots) = (Instant::now(), false, Vec::new());
+    let mut session = Session { system, tmem, started, events, output, terminal, options, stopped, slots };
     session
         .slots
         .extend(config.guests.iter().map(|guest| Slot { config: guest.clone(), state: State::Waiting }));
     session.supervise(&received);
+    drop(control);
     let Session { slots, output, stopped, .. } = session;
     let guests = slots.into_iter().map(Slot::finish).collect();
     drop(output);
@@ -114,7 +126,7 @@ pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, Sessio
     Ok(SessionReport { store_bytes: config.store.size.0, guests })
 }
 
-enum State {
+pub(super) enum State {
     Waiting,
     Running { guest: Guest, share: Option<Share> },
     Ended(Box<Ended>),
@@ -123,32 +135,33 @@ enum State {
 }
 
 /// What is left of a guest that has ended: its memory and its pages in the store are free again.
-struct Ended {
+pub(super) struct Ended {
     report: GuestReport,
     transport: Option<Transport>,
     tmem: Option<TmemReport>,
 }
 
-struct Slot {
-    config: GuestConfig,
-    state: State,
+pub(super) struct Slot {
+    pub(super) config: GuestConfig,
+    pub(super) state: State,
 }
 
-struct Session {
+pub(super) struct Session {
     system: System,
-    tmem: Tmem,
+    pub(super) tmem: Tmem,
+    started: Instant,
     events: Sender<Event>,
     output: Output,
     terminal: bool,
     options: Options,
     /// The user wants an end.
     stopped: bool,
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
 }
 
 impl Session {
     fn supervise(&mut self, received: &Receiver<Event>) {
-        let started = Instant::now();
+        let started = self.started;
         let mut left = self.slots.len();
         let mut next_watch = self.options.watch.map(|every| started + every);
         if let Some(series) = &mut self.options.series {
@@ -173,14 +186,15 @@ impl Session {
                 }
                 Some(Event::Stop) => left -= self.stop(),
                 Some(Event::Show) => self.show(),
-                None => {
-                    if let (Some(at), Some(every)) = (next_watch, self.options.watch)
-                        && Instant::now() >= at
-                    {
-                        self.show();
-                        next_watch = Some(Instant::now() + every);
-                    }
-                }
+                Some(Event::Asked(question)) => question.answer(|request| self.answer(request)),
+                None => {}
+            }
+            // Whatever else happened: questions may come without a pause.
+            if let (Some(at), Some(every)) = (next_watch, self.options.watch)
+                && Instant::now() >= at
+            {
+                self.show();
+                next_watch = Some(Instant::now() + every);
             }
         }
     }
@@ -188,15 +202,14 @@ impl Session {
     /// Writes the line of the series that is due, if one is.
     fn record(&mut self, started: Instant) {
         let Some(series) = &mut self.options.series else { return };
-        let guests = self.slots.iter().filter_map(|slot| match &slot.state {
-            State::Running { guest, share } => {
-                let (sectors_read, sectors_written) = guest.sectors();
-                let tmem = share.as_ref().map(Share::report);
-                Some(GuestLine { name: guest.name(), sectors_read, sectors_written, tmem })
-            }
-            _ => None,
-        });
+        let guests = self.slots.iter().filter_map(Slot::line);
         series.record(started, Instant::now(), self.tmem.store(), guests);
+    }
+
+    /// The line that would be due now.
+    pub(super) fn line(&self) -> Line<'_> {
+        let guests = self.slots.iter().filter_map(Slot::line).collect();
+        Line::new(self.started, Instant::now(), self.tmem.store(), guests)
     }
 
     fn waiting(&self) -> impl Iterator<Item = Duration> + '_ {
@@ -302,6 +315,20 @@ fn receive(received: &Receiver<Event>, deadline: Option<Instant>) -> Option<Even
 }
 
 impl Slot {
+    /// What its guest holds and has done, if it runs.
+    pub(super) fn line(&self) -> Option<GuestLine<'_>> {
+        let State::Running { guest, share } = &self.state else { return None };
+        let (sectors_read, sectors_written) = guest.sectors();
+        Some(GuestLine {
+            name: guest.name(),
+            sectors_read,
+            sectors_written,
+            balloon: guest.balloon(),
+            tmem: share.as_ref().map(Share::report),
+            rights: share.as_ref().map(Share::rights),
+        })
+    }
+
     /// Takes a guest that has ended apart.
     fn end(&mut self) {
         self.state = match std::mem::replace(&mut self.state, State::Cancelled) {

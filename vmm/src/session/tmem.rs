@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tmem_core::{ClientConfig, Share as StoreShare, SharedUuid, Store, StoreConfig, StoreError};
+use tmem_core::{Client, ClientConfig, Share as StoreShare, SharedUuid, Store, StoreConfig, StoreError};
 
-use super::report::TmemReport;
+use super::report::{Rights, TmemReport};
 use super::store_thread::StoreThread;
 use crate::config::{GuestConfig, PoolKind, RunConfig, TransportChoice};
 use crate::guest::TmemService;
@@ -95,16 +95,32 @@ impl Share {
         &self.service
     }
 
+    /// The guest's client of the store.
+    pub(super) fn client(&self) -> &Client {
+        self.dispatcher.client()
+    }
+
+    /// What the guest may do now.
+    pub(super) fn rights(&self) -> Rights {
+        let (usage, share) = (self.client().usage(), self.client().share());
+        Rights {
+            cap_bytes: (usage.cap_bytes != u64::MAX).then_some(usage.cap_bytes),
+            reservation_bytes: share.reservation_bytes,
+            weight: share.weight,
+            frozen: usage.frozen,
+        }
+    }
+
     /// What the guest did. Its pages go with it.
     pub(super) fn finish(self) -> TmemReport {
         let report = self.report();
-        self.dispatcher.client().close();
+        self.client().close();
         report
     }
 
     /// What the guest has done, and holds now.
     pub(super) fn report(&self) -> TmemReport {
-        let client = self.dispatcher.client();
+        let client = self.client();
         let (counters, usage) = (client.counters(), client.usage());
         TmemReport {
             puts: counters.puts,

@@ -32,10 +32,12 @@ const PARTS_MAX: usize = 256;
 const FRAMES_MAX: u64 = 1024;
 /// Bytes of the configuration space: `num_pages`, which the host sets, and `actual`, which the driver sets.
 const CONFIG_LEN: usize = 8;
+/// Where `num_pages` begins.
+const TARGET: usize = 0;
 /// Where `actual` begins.
 const ACTUAL: usize = 4;
 
-/// What came through a balloon so far.
+/// What came through a balloon so far, and what shall be in it.
 #[derive(Debug)]
 pub struct BalloonCounters {
     /// Pages that the driver put into the balloon.
@@ -57,9 +59,23 @@ pub struct BalloonCounters {
 impl BalloonCounters {
     /// Pages in the balloon, as the driver says.
     pub fn actual(&self) -> u32 {
-        let mut actual = [0; 4];
-        self.config.read(ACTUAL, &mut actual);
-        u32::from_le_bytes(actual)
+        self.number(ACTUAL)
+    }
+
+    /// Pages that the host wants in it.
+    pub fn target(&self) -> u32 {
+        self.number(TARGET)
+    }
+
+    /// Wants so many pages in it from now on. The transport has to tell the driver.
+    pub fn set_target(&self, pages: u32) {
+        self.config.set(TARGET, &pages.to_le_bytes());
+    }
+
+    fn number(&self, at: usize) -> u32 {
+        let mut bytes = [0; 4];
+        self.config.read(at, &mut bytes);
+        u32::from_le_bytes(bytes)
     }
 }
 
@@ -76,9 +92,8 @@ pub struct Balloon {
 impl Balloon {
     /// A balloon into which the guest shall put `target` pages; 0 leaves only the reports.
     pub fn new(ram: GuestRam, target: u32) -> Self {
-        let mut bytes = [0; CONFIG_LEN];
-        bytes.iter_mut().zip(target.to_le_bytes()).for_each(|(to, from)| *to = from);
-        let config = Arc::new(ConfigSpace::new(&bytes, ACTUAL..CONFIG_LEN));
+        let config = Arc::new(ConfigSpace::new(&[0; CONFIG_LEN], ACTUAL..CONFIG_LEN));
+        config.set(TARGET, &target.to_le_bytes());
         let counters = Arc::new(BalloonCounters {
             inflated: AtomicU64::new(0),
             deflated: AtomicU64::new(0),

@@ -1,7 +1,7 @@
 //! A device's configuration space: bytes that both sides read and of which the driver may write some.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 /// Shared by the device and its transport. Every byte by itself is whole; a number of several bytes may be seen half
 /// written, so no check may depend on one.
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub struct ConfigSpace {
     bytes: Box<[AtomicU8]>,
     writable: Range<usize>,
+    /// Changes of the device's.
+    generation: AtomicU32,
 }
 
 impl ConfigSpace {
@@ -19,13 +21,25 @@ impl ConfigSpace {
 
     /// A space of which the driver may write the bytes of `writable`.
     pub fn new(bytes: &[u8], writable: Range<usize>) -> Self {
-        Self { bytes: bytes.iter().map(|byte| AtomicU8::new(*byte)).collect(), writable }
+        let bytes = bytes.iter().map(|byte| AtomicU8::new(*byte)).collect();
+        Self { bytes, writable, generation: AtomicU32::new(0) }
     }
 
     /// Copies what is from `at` on into `data`; what lies behind the end leaves it as it is.
     pub fn read(&self, at: usize, data: &mut [u8]) {
         let bytes = self.bytes.iter().skip(at);
         data.iter_mut().zip(bytes).for_each(|(to, from)| *to = from.load(Ordering::Relaxed));
+    }
+
+    /// The device's write. Its transport has to tell the driver, who reads again.
+    pub fn set(&self, at: usize, data: &[u8]) {
+        self.bytes.iter().skip(at).zip(data).for_each(|(byte, from)| byte.store(*from, Ordering::Relaxed));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Another number after each of the device's writes (virtio 1.2, section 4.2.2: `ConfigGeneration`).
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The driver's write: what it may not write stays as it is.
@@ -49,6 +63,18 @@ mod tests {
         let mut data = [0xff; 6];
         space.read(0, &mut data);
         assert_eq!(data, [1, 2, 9, 9, 0xff, 0xff]);
+    }
+
+    #[test]
+    fn set_when_the_device_does_it_changes_bytes_and_generation() {
+        let space = ConfigSpace::new(&[1, 2, 3, 4], 2..4);
+        let before = space.generation();
+        space.set(0, &[9, 8]);
+        let mut data = [0; 4];
+        space.read(0, &mut data);
+        assert_eq!((data, space.generation() != before), ([9, 8, 3, 4], true));
+        space.write(2, &[7]);
+        assert_eq!(space.generation(), before + 1, "the driver's writes are no news to it");
     }
 
     #[test]

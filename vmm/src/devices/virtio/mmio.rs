@@ -92,6 +92,13 @@ impl MmioTransport {
         &self.signals.doorbell
     }
 
+    /// Tells the driver, if there is one, that the device has changed its configuration space. One that comes later reads it anyway.
+    pub fn config_changed(&self) {
+        if self.registers.lock().status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+            self.signals.interrupt(VIRTIO_MMIO_INT_CONFIG);
+        }
+    }
+
     /// Stops the worker, so that the device's files are closed when the transport is dropped.
     pub fn shut_down(&self) {
         self.registers.lock().stop_worker();
@@ -111,6 +118,7 @@ impl MmioTransport {
             },
             VIRTIO_MMIO_QUEUE_NUM_MAX => registers.selected().map_or(0, |_| u32::from(QUEUE_MAX)),
             VIRTIO_MMIO_QUEUE_READY => registers.selected().map_or(0, |queue| u32::from(queue.ready())),
+            VIRTIO_MMIO_CONFIG_GENERATION => self.config.generation(),
             VIRTIO_MMIO_INTERRUPT_STATUS => self.signals.status.load(Ordering::SeqCst),
             VIRTIO_MMIO_STATUS if self.signals.broken.load(Ordering::Acquire) => {
                 registers.status | VIRTIO_CONFIG_S_NEEDS_RESET

@@ -26,7 +26,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    fn interrupt(&self, cause: u32) {
+    /// Interrupts the guest, which finds the cause in the register.
+    pub(super) fn interrupt(&self, cause: u32) {
         self.status.fetch_or(cause, Ordering::SeqCst);
         // The counter of an interrupt line is drained by KVM and cannot overflow.
         let _ = self.irq.write(1);

@@ -150,6 +150,16 @@ fn config_when_the_driver_writes_keeps_the_host_s_target() {
 }
 
 #[test]
+fn target_when_set_while_the_device_is_served_is_what_the_driver_reads() {
+    let (_driver, balloon) = fixture();
+    let (config, counters) = (balloon.config(), balloon.counters());
+    counters.set_target(0x0102_0304);
+    let mut bytes = [0; 8];
+    config.read(0, &mut bytes);
+    assert_eq!((bytes, counters.target()), ([4, 3, 2, 1, 0, 0, 0, 0], 0x0102_0304));
+}
+
+#[test]
 fn ring_when_one_of_them_is_broken_ends_the_service() {
     let (mut driver, mut balloon) = fixture();
     offer_frames(&mut driver, &[DATA_FRAME]);

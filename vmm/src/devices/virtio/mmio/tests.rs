@@ -264,3 +264,17 @@ fn shut_down_when_active_ends_the_worker_in_time() {
     ended.recv_timeout(Duration::from_secs(20)).expect("the worker stops when told");
     thread.join().unwrap();
 }
+
+#[test]
+fn configuration_when_it_changes_interrupts_only_a_driver_that_is_there() {
+    let fixture = fixture();
+    fixture.transport.config_changed();
+    assert_eq!(fixture.get(VIRTIO_MMIO_INTERRUPT_STATUS), 0, "it reads everything when it comes");
+    fixture.start();
+    let before = fixture.get(VIRTIO_MMIO_CONFIG_GENERATION);
+    fixture.transport.config.set(0, &[9]);
+    fixture.transport.config_changed();
+    assert_eq!(fixture.get(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
+    assert_eq!(fixture.irq.read().unwrap(), 1);
+    assert_ne!(fixture.get(VIRTIO_MMIO_CONFIG_GENERATION), before);
+}

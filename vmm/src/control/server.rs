@@ -1,0 +1,298 @@
+//! The session's end of the control socket: one thread, one connection at a time, each for a limited time.
+
+use std::fs::{DirBuilder, Permissions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::{Answer, REQUEST_MAX, Request};
+
+/// How long a connection may take, from its beginning to the last byte of the answer, beside what the session needs. Others wait
+/// so long behind one that stalls; nobody else does.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Rest after the host could not give a connection, which it may need to come to itself.
+const REST: Duration = Duration::from_millis(100);
+
+/// Why there is no control socket.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// Something else has that name.
+    #[error("{}: there is a file of that name, and it is no socket; remove it or choose another name", .0.display())]
+    Taken(PathBuf),
+    /// Somebody answers there.
+    #[error("{}: another `tmem run` listens there; choose another name", .0.display())]
+    InUse(PathBuf),
+    /// The host refused.
+    #[error("{}: cannot {doing}: {source}", path.display())]
+    Host {
+        /// The socket.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// The host's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A control socket that is listened to. Dropping it removes it.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+    over: Arc<AtomicBool>,
+    listener: UnixListener,
+}
+
+impl Server {
+    /// Listens at `path`, as a file that only its owner may use; `answer` does what is asked, one request at a time.
+    ///
+    /// # Errors
+    /// [`ServerError`], which names the path.
+    pub fn start(
+        path: &Path,
+        answer: impl Fn(Request) -> Result<serde_json::Value, String> + Send + 'static,
+    ) -> Result<Self, ServerError> {
+        Self::with_patience(path, PATIENCE, answer)
+    }
+
+    fn with_patience(
+        path: &Path,
+        patience: Duration,
+        answer: impl Fn(Request) -> Result<serde_json::Value, String> + Send + 'static,
+    ) -> Result<Self, ServerError> {
+        let listener = listen(path)?;
+        let host = |doing| move |source| ServerError::Host { path: path.into(), doing, source };
+        let over = Arc::new(AtomicBool::new(false));
+        let (stop, accept) = (over.clone(), listener.try_clone().map_err(host("listen"))?);
+        let serve = move || {
+            while !stop.load(Ordering::Acquire) {
+                match accept.accept() {
+                    // What goes wrong with a connection is its client's business.
+                    Ok((stream, _)) => drop(Timed::new(&stream, patience).serve(&answer)),
+                    Err(_) => std::thread::sleep(REST),
+                }
+            }
+        };
+        Builder::new().name("control".into()).spawn(serve).map_err(host("start a thread"))?;
+        Ok(Self { path: path.into(), over, listener })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        // Wakes the thread that waits for a connection: for Linux a listening socket is like any other here.
+        if let Ok(listener) = self.listener.try_clone() {
+            let _ = UnixStream::from(OwnedFd::from(listener)).shutdown(std::net::Shutdown::Both);
+        }
+        let _ = std::fs::remove_file(&self.path);
+        // The thread is not waited for: whom it serves may be slow, and what it asks may be what is ending.
+    }
+}
+
+/// A listener at `path`. At no time does a file with other permissions have that name: it is made in a folder that only its owner
+/// may enter, and moved.
+fn listen(path: &Path) -> Result<UnixListener, ServerError> {
+    let host = |doing| move |source| ServerError::Host { path: path.into(), doing, source };
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if !there.file_type().is_socket() => return Err(ServerError::Taken(path.into())),
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => return Err(ServerError::InUse(path.into())),
+            // Left by a session that was killed.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(host("replace the socket that is there")(error)),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(host("look there")(error)),
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let private = parent.join(format!(".tmem-{}", std::process::id()));
+    DirBuilder::new().mode(0o700).create(&private).map_err(host("make a folder beside it"))?;
+    let inside = private.join("s");
+    let made = UnixListener::bind(&inside).and_then(|listener| {
+        std::fs::set_permissions(&inside, Permissions::from_mode(0o600))?;
+        std::fs::rename(&inside, path)?;
+        Ok(listener)
+    });
+    // Both are gone already where all went well, but for the folder.
+    let _ = std::fs::remove_file(&inside);
+    let _ = std::fs::remove_dir(&private);
+    made.map_err(host("make the socket"))
+}
+
+/// A connection that ends in time, however slowly the other side reads and writes.
+struct Timed<'a> {
+    stream: &'a UnixStream,
+    left: Duration,
+}
+
+impl<'a> Timed<'a> {
+    fn new(stream: &'a UnixStream, patience: Duration) -> Self {
+        Self { stream, left: patience }
+    }
+
+    fn serve(&mut self, answer: &impl Fn(Request) -> Result<serde_json::Value, String>) -> io::Result<()> {
+        let answered = match self.request() {
+            Ok(request) => answer(request),
+            Err(Unreadable::Wrong(why)) => Err(why),
+            Err(Unreadable::Gone(error)) => return Err(error),
+        };
+        let mut text = serde_json::to_vec(&match answered {
+            Ok(value) => Answer::Ok(value),
+            Err(why) => Answer::Error(why),
+        })?;
+        text.push(b'\n');
+        self.write_all(&text)
+    }
+
+    /// Reads a line, and no more than [`REQUEST_MAX`] bytes.
+    fn request(&mut self) -> Result<Request, Unreadable> {
+        let mut line = Vec::new();
+        let mut part = [0; 512];
+        while !line.contains(&b'\n') {
+            let read = self.read(&mut part).map_err(Unreadable::Gone)?;
+            line.extend(part.iter().take(read));
+            if line.len() > REQUEST_MAX {
+                return Err(Unreadable::Wrong(format!("a request is a line of at most {REQUEST_MAX} bytes")));
+            }
+            if read == 0 {
+                break;
+            }
+        }
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        serde_json::from_slice(line).map_err(|error| {
+            Unreadable::Wrong(format!(
+                "not a request: {error}; write a line such as {{\"do\":\"balloon\",\"guest\":\"NAME\",\"bytes\":16777216}}"
+            ))
+        })
+    }
+
+    /// Does one read or write, and takes its time off what is left.
+    fn timed<T>(&mut self, step: impl FnOnce(&UnixStream) -> io::Result<T>) -> io::Result<T> {
+        let started = Instant::now();
+        // No time at all would mean without a limit.
+        let left = Some(self.left.max(Duration::from_micros(1)));
+        self.stream.set_read_timeout(left)?;
+        self.stream.set_write_timeout(left)?;
+        let done = step(self.stream);
+        self.left = self.left.saturating_sub(started.elapsed());
+        done
+    }
+}
+
+/// Why a request cannot be answered as one.
+enum Unreadable {
+    /// It can be told what is wrong.
+    Wrong(String),
+    /// The connection is lost, or its time is over.
+    Gone(io::Error),
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.timed(|mut stream| stream.read(bytes))
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.timed(|mut stream| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::ask;
+
+    /// Echoes what it was asked; refuses to thaw.
+    fn answer(request: Request) -> Result<serde_json::Value, String> {
+        match request {
+            Request::Thaw { guest } => Err(format!("no guest `{guest}`")),
+            other => Ok(serde_json::to_value(other).unwrap()),
+        }
+    }
+
+    fn server() -> (tempfile::TempDir, PathBuf, Server) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let server = Server::start(&path, answer).unwrap();
+        (dir, path, server)
+    }
+
+    fn raw(path: &Path, bytes: &[u8]) -> String {
+        let mut stream = UnixStream::connect(path).unwrap();
+        // A server that has read enough does not read the rest.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut text = Vec::new();
+        let _ = stream.read_to_end(&mut text);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn request_when_good_or_refused_is_answered() {
+        let (_dir, path, _server) = server();
+        assert_eq!(ask(&path, &Request::Guests).unwrap()["do"], "guests");
+        let error = ask(&path, &Request::Thaw { guest: "b".into() }).unwrap_err().to_string();
+        assert_eq!(error, "no guest `b`");
+    }
+
+    #[test]
+    fn request_when_bad_is_told_what_is_wrong() {
+        let (_dir, path, _server) = server();
+        assert!(raw(&path, b"hello\n").starts_with("{\"error\":\"not a request: "));
+        assert!(raw(&path, b"").starts_with("{\"error\":\"not a request: "));
+        assert!(raw(&path, b"{\"do\":\"guests\"}").starts_with("{\"ok\""), "an end is as good as a newline");
+        assert!(raw(&path, &vec![b' '; REQUEST_MAX + 1]).contains("at most 4096 bytes"));
+    }
+
+    #[test]
+    fn client_when_it_stalls_is_dropped_and_the_next_is_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let _server = Server::with_patience(&path, Duration::from_millis(20), answer).unwrap();
+        let stalled: Vec<UnixStream> = (0..3).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        assert!(ask(&path, &Request::Guests).is_ok());
+        for mut stream in stalled {
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed without an answer");
+        }
+    }
+
+    #[test]
+    fn socket_when_made_is_its_owner_s_alone_and_goes_with_the_server() {
+        let (dir, path, server) = server();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+        drop(server);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn path_when_taken_is_refused_and_when_left_by_a_dead_session_is_used() {
+        let (dir, path, _server) = server();
+        let error = Server::start(&path, answer).unwrap_err().to_string();
+        assert!(error.contains("another `tmem run` listens there"), "{error}");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "precious").unwrap();
+        let error = Server::start(&file, answer).unwrap_err().to_string();
+        assert!(error.contains("no socket") && file.exists(), "{error}");
+        let left = dir.path().join("left");
+        drop(UnixListener::bind(&left).unwrap());
+        let _again = Server::start(&left, answer).unwrap();
+        assert!(ask(&left, &Request::Guests).is_ok());
+    }
+}

@@ -1,0 +1,163 @@
+//! What is asked of a running session through its control socket, and done in its main loop.
+
+use std::path::Path;
+use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tmem_core::{Client, Share as StoreShare};
+
+use super::supervise::{Event, Session, Slot, State};
+use super::tmem::Share;
+use crate::config::check_balloon;
+use crate::control::{Request, Server, ServerError};
+use crate::guest::Guest;
+
+/// How long the main loop may take to answer. It may be asking a vCPU that does not answer itself for its registers.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Answer = Result<serde_json::Value, String>;
+
+/// A request, and where its answer is waited for.
+pub(super) struct Question {
+    request: Request,
+    to: SyncSender<Answer>,
+}
+
+impl Question {
+    /// Answers it with what `answer` says.
+    pub(super) fn answer(self, answer: impl FnOnce(&Request) -> Answer) {
+        // Whoever asked may have given up.
+        let _ = self.to.try_send(answer(&self.request));
+    }
+}
+
+/// Listens at `path`. There is one question at a time, so that whoever asks without a pause fills no queue and delays no other event
+/// by more than one answer.
+pub(super) fn listen(path: &Path, events: Sender<Event>) -> Result<Server, ServerError> {
+    Server::start(path, move |request| {
+        let (to, from) = sync_channel(1);
+        let over = |_| "the session is over: its guests have ended".to_owned();
+        events.send(Event::Asked(Question { request, to })).map_err(|_| over(()))?;
+        from.recv_timeout(PATIENCE).map_err(|error| match error {
+            std::sync::mpsc::RecvTimeoutError::Disconnected => over(()),
+            std::sync::mpsc::RecvTimeoutError::Timeout => {
+                "the session is busy and may do it later: look at its guests and ask again".into()
+            }
+        })?
+    })
+}
+
+impl Session {
+    /// Does what is asked.
+    pub(super) fn answer(&self, request: &Request) -> Answer {
+        let slot = match request {
+            Request::Guests => return json(&self.line()),
+            Request::Balloon { guest, bytes } => {
+                let (slot, running, _) = self.running(guest)?;
+                check_balloon(*bytes, &slot.config.spec.memory)?;
+                if !running.set_balloon(*bytes) {
+                    return Err(format!(
+                        "guest `{guest}` has no balloon: start it with `--balloon`, or `balloon = true` in its table"
+                    ));
+                }
+                slot
+            }
+            Request::Cap { guest, .. }
+            | Request::Share { guest, .. }
+            | Request::Freeze { guest }
+            | Request::Thaw { guest } => {
+                let (slot, _, share) = self.running(guest)?;
+                let share = share.ok_or_else(|| format!("guest `{guest}` was started without tmem"))?;
+                change(share.client(), request)?;
+                slot
+            }
+        };
+        json(&slot.line())
+    }
+
+    /// A guest that runs, by its name.
+    fn running(&self, name: &str) -> Result<(&Slot, &Guest, Option<&Share>), String> {
+        let Some(slot) = self.slots.iter().find(|slot| slot.config.spec.name == name) else {
+            let names: Vec<&str> = self.slots.iter().map(|slot| slot.config.spec.name.as_str()).collect();
+            return Err(format!("no guest `{name}`: there are {}", names.join(", ")));
+        };
+        match &slot.state {
+            State::Running { guest, share } => Ok((slot, guest, share.as_ref())),
+            State::Waiting => Err(format!("guest `{name}` is not started yet: ask again later")),
+            State::Ended(_) | State::Failed(_) | State::Cancelled => {
+                Err(format!("guest `{name}` has ended: nothing of it can be changed any more"))
+            }
+        }
+    }
+}
+
+/// Changes what a client may do.
+fn change(client: &Client, request: &Request) -> Result<(), String> {
+    match request {
+        Request::Guests | Request::Balloon { .. } => {}
+        Request::Cap { bytes, .. } => client.set_cap(bytes.unwrap_or(u64::MAX)),
+        Request::Share { reservation_bytes, weight, .. } => {
+            let now = client.share();
+            let share = StoreShare {
+                reservation_bytes: reservation_bytes.unwrap_or(now.reservation_bytes),
+                weight: weight.unwrap_or(now.weight),
+            };
+            client.set_share(share).map_err(|error| error.to_string())?;
+        }
+        Request::Freeze { .. } => client.freeze(),
+        Request::Thaw { .. } => client.thaw(),
+    }
+    Ok(())
+}
+
+fn json(of: &impl serde::Serialize) -> Answer {
+    serde_json::to_value(of).map_err(|error| format!("the answer cannot be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tmem_core::{ClientConfig, Store, StoreConfig};
+
+    fn client() -> Client {
+        let store = Store::new(StoreConfig { capacity_bytes: 4 << 20, ..Default::default() }).unwrap();
+        store.add_client(ClientConfig::default()).unwrap()
+    }
+
+    #[test]
+    fn cap_and_frost_when_changed_are_the_client_s_and_change_back() {
+        let client = client();
+        let guest = || "a".to_owned();
+        change(&client, &Request::Cap { guest: guest(), bytes: Some(4096) }).unwrap();
+        change(&client, &Request::Freeze { guest: guest() }).unwrap();
+        assert_eq!((client.usage().cap_bytes, client.usage().frozen), (4096, true));
+        change(&client, &Request::Cap { guest: guest(), bytes: None }).unwrap();
+        change(&client, &Request::Thaw { guest: guest() }).unwrap();
+        assert_eq!((client.usage().cap_bytes, client.usage().frozen), (u64::MAX, false));
+    }
+
+    #[test]
+    fn share_when_a_part_is_left_out_keeps_it_and_when_impossible_is_refused() {
+        let client = client();
+        let share = |reservation_bytes, weight| {
+            change(&client, &Request::Share { guest: "a".into(), reservation_bytes, weight })
+        };
+        share(Some(1 << 20), None).unwrap();
+        share(None, Some(7)).unwrap();
+        assert_eq!(client.share(), StoreShare { reservation_bytes: 1 << 20, weight: 7 });
+        assert!(share(Some(1 << 40), None).unwrap_err().contains("reserve less"));
+        assert!(share(None, Some(0)).is_err());
+        assert_eq!(client.share(), StoreShare { reservation_bytes: 1 << 20, weight: 7 }, "nothing changed");
+    }
+
+    #[test]
+    fn question_when_the_session_is_gone_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let (events, received) = std::sync::mpsc::channel();
+        let _server = listen(&path, events).unwrap();
+        drop(received);
+        let error = crate::control::ask(&path, &Request::Guests).unwrap_err().to_string();
+        assert!(error.starts_with("the session is over"), "{error}");
+    }
+}
