@@ -28,9 +28,9 @@ const SILENCE: Duration = Duration::from_secs(30 * 60);
 /// Longest time for a world.
 const TOTAL: Duration = Duration::from_secs(4 * 3600);
 
-/// Run the scenarios for a tmem-aware kernel in the lab: coherency torture, stress, fio, e2fsck; takes an hour.
+/// Run the scenarios for a tmem-aware kernel in the lab: coherency torture, stress, fio, e2fsck, xfs_repair; takes an hour.
 ///
-/// Needs fio, stress-ng and e2fsprogs. Each scenario prints ok, skip or FAIL; the consoles are in target/torture.
+/// Needs what `cargo xtask setup --torture` installs. Each scenario prints ok, skip or FAIL; the consoles are in target/torture.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these worlds.
@@ -59,7 +59,7 @@ pub(crate) enum TortureError {
     #[error("no world {0}; `cargo xtask torture --list` lists them")]
     UnknownWorld(String),
     /// A program is missing.
-    #[error("{0} is not here; `apt-get install {1}` brings it")]
+    #[error("{0} of Debian's package {1} is not here; `cargo xtask setup --torture` brings it")]
     NoProgram(&'static str, &'static str),
     /// The torture did not compile.
     #[error(transparent)]
