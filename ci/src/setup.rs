@@ -11,7 +11,10 @@ use crate::command::{self, CommandError};
 const TORTURE: [Requirement; 3] = [
     Requirement { package: "fio", why: "verified I/O in the guests of the torture" },
     Requirement { package: "stress-ng", why: "pressure on the memory of the guests of the torture" },
-    Requirement { package: "xfsprogs", why: "makes, checks and defragments XFS in the guests of the torture" },
+    Requirement {
+        package: "xfsprogs",
+        why: "makes, checks and defragments XFS in the guests of the torture",
+    },
 ];
 
 /// Why the machine could not be set up.

@@ -26,9 +26,9 @@ clean_torture_finds_stale_pages,xfs_torture_with_loss,xfs_torture_finds_stale_pa
 pools_come_when_there_is_room,back_end_goes_while_pools_are_asked_for";
 
 /// Those about XFS, whose files are in large folios.
-const XFS: &str = "xfs_torture,xfs_torture_of_the_old_format,xfs_back_end_comes_and_goes,\
-xfs_pages_do_not_outlive_the_mount,xfs_pages_outlive_the_inode,xfs_small_blocks_stay_out,xfs_fio_verifies,\
-xfs_large_folios_travel_together,xfs_swapped_extents";
+const XFS: &str = "xfs_large_folios_travel_together,xfs_pages_outlive_the_inode,xfs_swapped_extents,xfs_torture,\
+xfs_pages_do_not_outlive_the_mount,xfs_fio_verifies,xfs_torture_of_the_old_format,xfs_small_blocks_stay_out,\
+xfs_back_end_comes_and_goes";
 
 /// Scenarios of test/guest.sh over a real host.
 const DEVICE: &str = "absent_slots_read_as_zeros,written_blocks_read_back,written_blocks_read_back_singly,\
