@@ -38,6 +38,9 @@ enum Task {
         /// Only say what is missing; exit with 1 if anything is.
         #[arg(long)]
         check: bool,
+        /// Also what `torture` needs.
+        #[arg(long)]
+        torture: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -64,7 +67,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let status = match &Cli::parse().task {
-        Task::Setup { check, json } => status(setup::show(!check, *json)),
+        Task::Setup { check, torture, json } => status(setup::show(!check, *torture, *json)),
         Task::Images { kernels, json, lock } => status(images::main(kernels, *json, *lock)),
         Task::Lab(args) => lab::cli::main(args),
         Task::Demo(args) => status(demo::main(args)),

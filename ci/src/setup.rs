@@ -7,6 +7,16 @@ use tmem_images::Requirement;
 
 use crate::command::{self, CommandError};
 
+/// What `cargo xtask torture` needs beside everything else: programs that its guests run.
+const TORTURE: [Requirement; 3] = [
+    Requirement { package: "fio", why: "verified I/O in the guests of the torture" },
+    Requirement { package: "stress-ng", why: "pressure on the memory of the guests of the torture" },
+    Requirement {
+        package: "xfsprogs",
+        why: "makes, checks and defragments XFS in the guests of the torture",
+    },
+];
+
 /// Why the machine could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetupError {
@@ -34,9 +44,11 @@ struct State {
     installed: bool,
 }
 
-/// Shows every requirement, and with `install` gets the missing ones.
-pub(crate) fn show(install: bool, json: bool) -> Result<(), SetupError> {
-    let states: Vec<State> = tmem_images::REQUIREMENTS
+/// Shows every requirement, with `torture` also its own, and with `install` gets the missing ones.
+pub(crate) fn show(install: bool, torture: bool, json: bool) -> Result<(), SetupError> {
+    let more: &[Requirement] = if torture { &TORTURE } else { &[] };
+    let needs = [tmem_images::REQUIREMENTS, more].concat();
+    let states: Vec<State> = needs
         .iter()
         .map(|need| State { package: need.package, why: need.why, installed: is_installed(need.package) })
         .collect();
@@ -53,12 +65,16 @@ pub(crate) fn show(install: bool, json: bool) -> Result<(), SetupError> {
             .collect();
         print!("{}", crate::table::render(&["package", "installed", "what for"], &rows));
     }
-    if install { ensure() } else { missing_is_an_error() }
+    if install { ensure_all(&needs) } else { missing_is_an_error(&needs) }
 }
 
-/// Installs what is missing; silent when nothing is.
+/// Installs what is missing of what everything needs; silent when nothing is.
 pub(crate) fn ensure() -> Result<(), SetupError> {
-    let missing = missing(tmem_images::REQUIREMENTS, is_installed);
+    ensure_all(tmem_images::REQUIREMENTS)
+}
+
+fn ensure_all(needs: &[Requirement]) -> Result<(), SetupError> {
+    let missing = missing(needs, is_installed);
     if missing.is_empty() {
         return Ok(());
     }
@@ -76,11 +92,11 @@ pub(crate) fn ensure() -> Result<(), SetupError> {
     eprintln!("setup: installing {} with apt-get", names.join(" "));
     command::run(apt_get(sudo).args(["update", "-q"]))?;
     command::run(apt_get(sudo).args(["install", "-q", "-y", "--no-install-recommends"]).args(&names))?;
-    missing_is_an_error()
+    missing_is_an_error(needs)
 }
 
-fn missing_is_an_error() -> Result<(), SetupError> {
-    let missing = missing(tmem_images::REQUIREMENTS, is_installed);
+fn missing_is_an_error(needs: &[Requirement]) -> Result<(), SetupError> {
+    let missing = missing(needs, is_installed);
     let names: Vec<&str> = missing.iter().map(|need| need.package).collect();
     if names.is_empty() { Ok(()) } else { Err(SetupError::Missing(names.join(" "))) }
 }

@@ -94,7 +94,8 @@ static int tmem_hooks_flush_range(int pool, const u64 oid[3], u32 first, u64 cou
 static int tmem_hooks_new_pool(bool persistent)
 {
 	u32 pool;
-	int err = tmem_pool_create(persistent ? TMEM_POOL_PERSISTENT : 0, &pool);
+	/* Without a word: the kernel says what it makes of a refusal. */
+	int err = tmem_pool_new(persistent ? TMEM_POOL_PERSISTENT : 0, &pool);
 
 	if (!err && pool > INT_MAX) {
 		tmem_pool_destroy(pool);

@@ -22,7 +22,7 @@ pub struct GuestSpec {
     pub kernel: KernelId,
     /// Whether the tmem driver is in it. Without, no driver needs to build.
     pub driver: bool,
-    /// Further kernel modules, from the manifest's list: `zram`.
+    /// Further kernel modules, from the manifest's list: `zram`, `xfs`.
     pub modules: Vec<String>,
     /// More files: path in the guest, file of this machine.
     pub files: Vec<(String, PathBuf)>,

@@ -30,9 +30,9 @@ const SILENCE: Duration = Duration::from_secs(30 * 60);
 /// Longest time for a world.
 const TOTAL: Duration = Duration::from_secs(4 * 3600);
 
-/// Run the scenarios for a tmem-aware kernel in the lab: coherency torture, stress, fio, e2fsck; takes an hour.
+/// Run the scenarios for a tmem-aware kernel in the lab: coherency torture, stress, fio, e2fsck, xfs_repair; takes an hour.
 ///
-/// Needs fio, stress-ng and e2fsprogs. Each scenario prints ok, skip or FAIL; the consoles are in target/torture.
+/// Needs what `cargo xtask setup --torture` installs. Each scenario prints ok, skip or FAIL; the consoles are in target/torture.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these worlds.

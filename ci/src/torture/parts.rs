@@ -10,8 +10,15 @@ use crate::lab::Added;
 use crate::lab::trial::TrialError;
 
 /// Programs of this machine that the scenarios need: name, Debian package.
-const PROGRAMS: [(&str, &str); 4] =
-    [("fio", "fio"), ("stress-ng", "stress-ng"), ("mkfs.ext4", "e2fsprogs"), ("e2fsck", "e2fsprogs")];
+const PROGRAMS: [(&str, &str); 7] = [
+    ("fio", "fio"),
+    ("stress-ng", "stress-ng"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("e2fsck", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("xfs_repair", "xfsprogs"),
+    ("xfs_io", "xfsprogs"),
+];
 
 /// Files of this machine.
 #[derive(Debug)]
@@ -62,11 +69,12 @@ impl Parts {
         files.push(("/opt/device.sh".to_owned(), test.join("guest.sh")));
         files.push(("/opt/complaints.sh".to_owned(), test.join("complaints.sh")));
         files.push(("/opt/test-host/tmem.ko".to_owned(), module(DriverKind::TestHost)?));
+        let mut modules = vec!["ext4".to_owned()];
         if matches!(kernel, KernelId::Small | KernelId::Debug) {
+            modules.push("xfs".to_owned());
             files.push(("/opt/fakestore.ko".to_owned(), module(DriverKind::FakeStore)?));
             files.push(("/opt/canary.ko".to_owned(), module(DriverKind::Canary)?));
         }
-        let modules = vec!["ext4".to_owned()];
         Ok(self.images.guest_initramfs(&GuestSpec { modules, files, ..GuestSpec::new(kernel) })?)
     }
 }

@@ -22,7 +22,13 @@ clean_back_end_comes_and_goes,both_at_once";
 /// Those that need the tricks of fakestore.ko.
 const TRICKS: &str = "swap_refusals_go_to_the_disk,swap_failed_puts_leave_nothing_behind,swap_store_is_full,\
 clean_torture_with_loss,clean_torture_in_a_small_store,clean_flush_that_fails_ends_it,\
-clean_torture_finds_stale_pages";
+clean_torture_finds_stale_pages,xfs_torture_with_loss,xfs_torture_finds_stale_pages,\
+pools_come_when_there_is_room,back_end_goes_while_pools_are_asked_for";
+
+/// Those about XFS, whose files are in large folios.
+const XFS: &str = "xfs_large_folios_travel_together,xfs_pages_outlive_the_inode,xfs_swapped_extents,xfs_torture,\
+xfs_pages_do_not_outlive_the_mount,xfs_fio_verifies,xfs_torture_of_the_old_format,xfs_small_blocks_stay_out,\
+xfs_back_end_comes_and_goes";
 
 /// Scenarios of test/guest.sh over a real host.
 const DEVICE: &str = "absent_slots_read_as_zeros,written_blocks_read_back,written_blocks_read_back_singly,\
@@ -131,6 +137,14 @@ const CANARY: World = World {
 pub(super) static WORLDS: &[World] = &[
     ROOMY,
     CANARY,
+    World { name: "xfs", what: "nothing: files on XFS", scenarios: XFS, ..ROOMY },
+    World {
+        name: "crowded",
+        what: "the guest may hold 2 MiB, which are full when it mounts",
+        tmem: "enabled = true, cap = \"2M\"",
+        scenarios: "mount_comes_when_the_cap_is_not_full",
+        ..ROOMY
+    },
     World {
         name: "off",
         what: "the driver is not loaded: the kernel by itself",
@@ -317,7 +331,7 @@ impl World {
              initrd = \"/lab/initramfs\"\nmemory = \"{}M\"\nvcpus = 2\n\
              transport = \"{}\"\n\
              disks = [\"/tmp/swap.img\", \"/tmp/data.img\"{programs}{other}]\ntmem = {{ {} }}\n\
-             cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk,ext4 \
+             cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk,ext4,xfs \
              {root} guest.run=env,SECONDS_OF_STRESS={},{variables}{script},{scenarios}\"\n",
             self.store,
             place_of(self.kernel),

@@ -57,6 +57,14 @@ pub fn guest_leaves(supported: &[kvm_cpuid_entry2], config: &CpuidConfig) -> Vec
     leaves
 }
 
+/// The state components that these leaves let a guest switch on in XCR0; 0 without XSAVE (Intel SDM, CPUID leaf 0Dh, sub-leaf 0).
+pub fn state_components(leaves: &[kvm_cpuid_entry2]) -> u64 {
+    leaves
+        .iter()
+        .find(|leaf| leaf.function == 0xd && leaf.index == 0)
+        .map_or(0, |leaf| u64::from(leaf.edx) << 32 | u64::from(leaf.eax))
+}
+
 fn is_tmem_range(function: u32) -> bool {
     (TMEM_BASE_LEAF..TMEM_BASE_LEAF + 0x100).contains(&function)
 }
@@ -184,6 +192,18 @@ mod tests {
     fn tmem_leaf_when_not_allowed_is_absent_even_if_the_host_has_one() {
         let leaves = guest_leaves(&[leaf(TMEM_BASE_LEAF), leaf(TMEM_BASE_LEAF + 1)], &config());
         assert!(leaves.is_empty());
+    }
+
+    #[test]
+    fn state_components_are_both_halves_of_the_first_sub_leaf() {
+        let size = kvm_cpuid_entry2 { eax: 7, edx: 1, ebx: 832, ..leaf(0xd) };
+        let extended = kvm_cpuid_entry2 { eax: 0xf, index: 1, ..leaf(0xd) };
+        assert_eq!(state_components(&[leaf(1), extended, size]), 1 << 32 | 7);
+    }
+
+    #[test]
+    fn state_components_without_xsave_are_none() {
+        assert_eq!(state_components(&[leaf(0), leaf(1)]), 0);
     }
 
     #[test]

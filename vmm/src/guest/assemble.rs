@@ -11,7 +11,7 @@ use super::outcome::BalloonReport;
 use super::run::Event;
 use super::spec::{GuestSpec, TmemService};
 use crate::arch::acpi::AcpiConfig;
-use crate::arch::cpuid::{CpuidConfig, guest_leaves};
+use crate::arch::cpuid::{CpuidConfig, guest_leaves, state_components};
 use crate::arch::layout;
 use crate::devices::bus::Bus;
 use crate::devices::console::Console;
@@ -228,8 +228,13 @@ fn create_vcpus(
             tsc_deadline: system.capabilities().tsc_deadline,
             tmem: tmem.map(|t| t.discovery),
         };
-        let pair = vm.create_vcpu(vcpu, &guest_leaves(supported.as_slice(), &config))?;
+        let leaves = guest_leaves(supported.as_slice(), &config);
+        let pair = vm.create_vcpu(vcpu, &leaves)?;
         pair.0.init_pc()?;
+        match state_components(&leaves) {
+            0 => {}
+            components => pair.0.enable_state(components)?,
+        }
         vcpus.push(pair);
     }
     Ok(vcpus)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use kvm_bindings::{
-    KVM_EXIT_XEN, Msrs, kvm_fpu, kvm_lapic_state, kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs,
+    KVM_EXIT_XEN, Msrs, kvm_fpu, kvm_lapic_state, kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs, kvm_xcrs,
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
 
@@ -100,6 +100,18 @@ impl Vcpu {
     pub fn init_fpu(&self) -> Result<(), KvmError> {
         let fpu = kvm_fpu { fcw: 0x37f, mxcsr: 0x1f80, ..Default::default() };
         self.fd.set_fpu(&fpu).map_err(KvmError::on("set a vCPU's floating point"))
+    }
+
+    /// Switches `components` of the extended state on in XCR0, as firmware may. KVM computes the sizes in CPUID leaf 0Dh from the
+    /// XCR0 that it knows of, and on an emulated AMD machine (QEMU 7.2, TCG) it does not see the guest's XSETBV: Linux would
+    /// find sizes that do not fit what it has just switched on.
+    ///
+    /// # Errors
+    /// When KVM refuses, for instance a component that the vCPU's CPUID does not have.
+    pub fn enable_state(&self, components: u64) -> Result<(), KvmError> {
+        let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
+        xcrs.xcrs[0].value = components;
+        self.fd.set_xcrs(&xcrs).map_err(KvmError::on("set a vCPU's extended state"))
     }
 
     /// Lets this vCPU start at a 64-bit Linux entry point; the others wait for it to send them start-up interrupts.

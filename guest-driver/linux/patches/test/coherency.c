@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -27,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -56,7 +58,7 @@ struct shared {
 static uint64_t rng;
 static uint32_t next_version = 1;
 static uint8_t *buffer;
-static unsigned long counts[16];
+static unsigned long counts[17];
 
 static uint64_t mix(uint64_t x)
 {
@@ -319,6 +321,57 @@ static void do_shift(struct file *f, uint32_t limit, bool in)
 	}
 }
 
+/* Is a run of f the contents of a run of another file, which name their old place? */
+static void check_clone(const struct file *f, uint32_t first, const struct file *from, uint32_t old, uint32_t n,
+			bool direct)
+{
+	uint32_t i;
+
+	if (pread(direct ? f->direct : f->fd, buffer, (size_t)n * SECTOR, (off_t)first * SECTOR) !=
+	    (ssize_t)n * SECTOR)
+		die("pread %s after a clone", f->path);
+	for (i = 0; i < n; i++)
+		if (version_of(buffer + (size_t)i * SECTOR, from->id, old + i) != from->version[old + i])
+			die("DIFFERENT after a clone: %s sector %u is not what %u of %s is", f->path, first + i, old + i,
+			    from->path);
+}
+
+/*
+ * Makes a file share blocks with another, where the file system can, and looks at both. Then the shared blocks are
+ * written, so that the contents name their place again.
+ */
+static void do_clone(struct file *f, const struct file *from, uint32_t limit)
+{
+	struct file_clone_range range;
+	uint32_t first, old, n;
+
+	if (f == from || from->sectors < PAGE_SECTORS)
+		return;
+	span(from->sectors, true, &old, &n);
+	first = below((limit - n) / PAGE_SECTORS + 1) * PAGE_SECTORS;
+	range = (struct file_clone_range) {
+		.src_fd = from->fd,
+		.src_offset = (uint64_t)old * SECTOR,
+		.src_length = (uint64_t)n * SECTOR,
+		.dest_offset = (uint64_t)first * SECTOR,
+	};
+	if (!n)
+		return;
+	if (ioctl(f->fd, FICLONERANGE, &range)) {
+		if (errno == EOPNOTSUPP)
+			return;
+		die("FICLONERANGE %s %u+%u from %s %u", f->path, first, n, from->path, old);
+	}
+	grow(f, first + n);
+	check_clone(f, first, from, old, n, below(2));
+	if (below(2))
+		posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
+	check_clone(f, first, from, old, n, false);
+	prepare(f, first, n);
+	all_written(f, below(2) ? f->direct : f->fd, first, n);
+	check_clone(from, old, from, old, n, below(2));
+}
+
 static void open_file(struct file *f, int flags)
 {
 	f->fd = open(f->path, O_RDWR | O_CLOEXEC | flags, 0600);
@@ -360,8 +413,9 @@ static void drop_caches(const char *what)
 	close(fd);
 }
 
-static void step(struct file *f, uint32_t limit)
+static void step(struct file *files, unsigned int nr, uint32_t limit)
 {
+	struct file *f = &files[below(nr)];
 	unsigned int what = below(100);
 
 	if (what < 18)
@@ -392,8 +446,10 @@ static void step(struct file *f, uint32_t limit)
 		do_replace(f, limit), counts[12]++;
 	else if (what < 97)
 		fsync(f->fd), counts[13]++;
-	else if (what < 99)
+	else if (what < 98)
 		posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED), counts[14]++;
+	else if (what < 99)
+		do_clone(f, &files[below(nr)], limit), counts[16]++;
 	else if (!below(8))
 		drop_caches(below(2) ? "2" : "3"), counts[15]++;
 }
@@ -498,7 +554,7 @@ static int job(const char *dir, unsigned int nr, unsigned long operations, unsig
 		reader(&f[files], shared);
 	}
 	for (done = 0; done < operations; done++) {
-		step(&f[below(files)], limit);
+		step(f, files, limit);
 		write_shared(&f[files], shared);
 	}
 	shared->stop = 1;
@@ -509,7 +565,7 @@ static int job(const char *dir, unsigned int nr, unsigned long operations, unsig
 		close_file(&f[i]);
 	}
 	printf("job %u: %lu operations, version %u:", nr, operations, next_version);
-	for (i = 0; i < 16; i++)
+	for (i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
 		printf(" %lu", counts[i]);
 	printf("\n");
 	fflush(stdout);

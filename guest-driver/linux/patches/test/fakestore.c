@@ -48,6 +48,10 @@ static bool ignore_flushes;
 module_param(ignore_flushes, bool, 0644);
 MODULE_PARM_DESC(ignore_flushes, "Flushes of ephemeral pools succeed and do nothing, which no store may do");
 
+static bool no_room;
+module_param(no_room, bool, 0644);
+MODULE_PARM_DESC(no_room, "Pools are refused with -ENOMEM");
+
 static ulong calls;
 module_param(calls, ulong, 0444);
 MODULE_PARM_DESC(calls, "Calls so far");
@@ -270,6 +274,8 @@ static int store_new_pool(bool persistent)
 {
 	int pool;
 
+	if (READ_ONCE(no_room))
+		return -ENOMEM;
 	for (pool = 0; pool < STORE_POOLS; pool++) {
 		if (store_pool[pool])
 			continue;

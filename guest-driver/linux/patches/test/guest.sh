@@ -5,7 +5,7 @@
 #
 #   guest.sh [SCENARIO]...
 #
-# Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, tmem-workload (images/workload), coherency (beside this
+# Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, xfsprogs, tmem-workload (images/workload), coherency (beside this
 # file), and two spare disks: SWAP (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
 # back end; with tmem.ko in its place, or none (STORE=), the scenarios that need the fake store's tricks are skipped.
 # OPTIONS has further parameters for it.
@@ -75,10 +75,17 @@ new_fs() {
 	mkfs.ext4 -q -F -b 4096 "$@" "$DISK" && mkdir -p $MNT && mount "$DISK" $MNT || wrong "no file system"
 }
 
+new_xfs() {
+	grep -qw xfs /proc/filesystems || { wrong "no XFS in this kernel"; return 1; }
+	mkfs.xfs -q -f "$@" "$DISK" 2>/tmp/mkfs.log && mkdir -p $MNT && mount -t xfs "$DISK" $MNT || wrong "no file system"
+}
+
 # Unmounts, and looks at what is on the disk.
 end_fs() {
+	fsck="e2fsck -fn"
+	! grep -q "^$DISK $MNT xfs " /proc/mounts || fsck="xfs_repair -n"
 	umount $MNT || { wrong "umount failed"; return 1; }
-	e2fsck -fn "$DISK" >/tmp/fsck.log 2>&1 || { tail /tmp/fsck.log; wrong "e2fsck found damage"; }
+	$fsck "$DISK" >/tmp/fsck.log 2>&1 || { tail /tmp/fsck.log; wrong "$fsck found damage"; }
 }
 
 # Anonymous memory in folios of 2 MiB where they can be had.
@@ -280,26 +287,34 @@ scenario_clean_whatever_the_host_does() {
 	new_fs && SEED=10 torture 4 8 2 && end_fs && unload
 }
 
-scenario_clean_torture() {
+# Each takes what makes the file system: new_fs or new_xfs, with options for mkfs.
+
+torture_on() {
 	load clean || return 1
-	new_fs && torture 4 8 2 && end_fs && unload || return 1
+	"$@" && torture 4 8 2 && end_fs && unload || return 1
 	used clean_hits 1000
 }
 
-scenario_clean_torture_with_loss() {
+torture_with_loss_on() {
 	need_fake || return 2
 	load clean lose_every=3 refuse_every=7 fail_every=11 || return 1
-	new_fs && SEED=2 torture 4 8 2 && end_fs && unload
+	"$@" && SEED=2 torture 4 8 2 && end_fs && unload
 }
 
 # That the torture would notice: it has to fail over a store that forgets to flush.
-scenario_clean_torture_finds_stale_pages() {
+torture_finds_stale_pages_on() {
 	need_fake || return 2
 	load clean ignore_flushes=1 || return 1
-	new_fs || return 1
+	"$@" || return 1
 	! SEED=9 torture 4 8 2 >/dev/null || { wrong "stale pages went unnoticed"; return 1; }
 	end_fs && unload
 }
+
+scenario_clean_torture() { torture_on new_fs; }
+
+scenario_clean_torture_with_loss() { torture_with_loss_on new_fs; }
+
+scenario_clean_torture_finds_stale_pages() { torture_finds_stale_pages_on new_fs; }
 
 scenario_clean_torture_in_a_small_store() {
 	need_fake || return 2
@@ -326,9 +341,9 @@ scenario_clean_flush_that_fails_ends_it() {
 	new_fs && SEED=6 torture 4 8 1 && end_fs && unload
 }
 
-scenario_clean_back_end_comes_and_goes() {
+back_end_comes_and_goes_on() {
 	[ -n "$STORE" ] || return 2
-	new_fs || return 1
+	"$@" || return 1
 	limited 24 coherency $MNT 7 "$OPERATIONS" 4 8 2 >/tmp/torture.log 2>&1 &
 	torture=$!
 	while kill -0 $torture 2>/dev/null; do
@@ -340,23 +355,27 @@ scenario_clean_back_end_comes_and_goes() {
 	end_fs
 }
 
-scenario_clean_pages_do_not_outlive_the_mount() {
+scenario_clean_back_end_comes_and_goes() { back_end_comes_and_goes_on new_fs; }
+
+pages_do_not_outlive_the_mount_on() {
 	load clean || return 1
-	new_fs || return 1
+	"$@" || return 1
 	dd if=/dev/zero of=$MNT/file bs=1M count=40 2>/dev/null
 	sync
 	fill_store $MNT/file || return 1
 	umount $MNT
 	# Under the file system's back, as a fsck or another machine would.
 	tr '\0' 'x' </dev/zero 2>/dev/null | dd of="$DISK" bs=1M count=150 conv=notrunc 2>/dev/null
-	new_fs && [ ! -e $MNT/file ] && end_fs || return 1
+	"$@" && [ ! -e $MNT/file ] && end_fs || return 1
 	[ "$(cat /sys/module/fakestore/parameters/held 2>/dev/null || echo 0)" = 0 ] || { wrong "pages were left"; return 1; }
 	unload
 }
 
-scenario_clean_pages_outlive_the_inode() {
+scenario_clean_pages_do_not_outlive_the_mount() { pages_do_not_outlive_the_mount_on new_fs; }
+
+pages_outlive_the_inode_on() {
 	load clean || return 1
-	new_fs || return 1
+	"$@" || return 1
 	dd if=/dev/urandom of=$MNT/file bs=1M count=30 2>/dev/null
 	sum=$(md5sum <$MNT/file)
 	fill_store $MNT/file || return 1
@@ -369,25 +388,164 @@ scenario_clean_pages_outlive_the_inode() {
 	end_fs && unload
 }
 
-scenario_clean_small_blocks_stay_out() {
+scenario_clean_pages_outlive_the_inode() { pages_outlive_the_inode_on new_fs; }
+
+small_blocks_stay_out_on() {
 	[ -n "$STORE" ] || return 2
 	load clean || return 1
 	before=$(counter clean_puts)
-	mkfs.ext4 -q -F -b 1024 "$DISK" && mount "$DISK" $MNT || { wrong "no file system"; return 1; }
+	"$@" || return 1
 	torture 2 4 1 && end_fs && unload || return 1
 	[ "$(counter clean_puts)" = "$before" ] || wrong "pages were put"
 }
 
-scenario_clean_fio_verifies() {
+scenario_clean_small_blocks_stay_out() { small_blocks_stay_out_on new_fs -b 1024; }
+
+fio_verifies_on() {
 	[ -e /proc/sys/kernel/shmmax ] || { skip="fio needs a kernel with CONFIG_SYSVIPC"; return 2; }
 	load both pages=20000 || return 1
-	new_fs || return 1
+	"$@" || return 1
 	limited 24 fio --directory=$MNT --size=24M --bsrange=512-64k --rw=randrw --verify=crc32c --verify_fatal=1 \
 		--ioengine=psync --numjobs=2 --name=buffered --loops=2 --output=/tmp/fio.log >/tmp/fio.err 2>&1 ||
 		{ tail -20 /tmp/fio.log /tmp/fio.err; wrong "fio"; return 1; }
 	limited 24 fio --directory=$MNT --size=24M --bsrange=4k-64k --blockalign=4k --rw=randwrite --verify=crc32c \
 		--verify_fatal=1 --ioengine=mmap --numjobs=2 --name=mapped --output=/tmp/fio.log >/tmp/fio.err 2>&1 ||
 		{ tail -20 /tmp/fio.log /tmp/fio.err; wrong "fio with mmap"; return 1; }
+	end_fs && unload
+}
+
+scenario_clean_fio_verifies() { fio_verifies_on new_fs; }
+
+# --- clean pages of XFS, in large folios
+
+scenario_xfs_torture() { torture_on new_xfs; }
+
+# Generations that count, instead of random ones.
+scenario_xfs_torture_of_the_old_format() { torture_on new_xfs -m crc=0; }
+
+scenario_xfs_torture_with_loss() { torture_with_loss_on new_xfs; }
+
+scenario_xfs_torture_finds_stale_pages() { torture_finds_stale_pages_on new_xfs; }
+
+scenario_xfs_back_end_comes_and_goes() { back_end_comes_and_goes_on new_xfs; }
+
+scenario_xfs_pages_do_not_outlive_the_mount() { pages_do_not_outlive_the_mount_on new_xfs; }
+
+scenario_xfs_pages_outlive_the_inode() { pages_outlive_the_inode_on new_xfs; }
+
+scenario_xfs_small_blocks_stay_out() { small_blocks_stay_out_on new_xfs -b size=1024; }
+
+scenario_xfs_fio_verifies() { fio_verifies_on new_xfs; }
+
+# A call would carry 31 pages, were they folios of their own.
+scenario_xfs_large_folios_travel_together() {
+	[ -n "$STORE" ] || return 2
+	load clean || return 1
+	new_xfs || return 1
+	dd if=/dev/urandom of=$MNT/file bs=1M count=40 2>/dev/null
+	sum=$(md5sum <$MNT/file)
+	fill_store $MNT/file || return 1
+	[ "$sum" = "$(md5sum <$MNT/file)" ] || { wrong "the file is different"; return 1; }
+	ratio clean_puts clean_put_calls
+	ratio clean_gets clean_get_calls
+	say "filled: $(gained clean_hits)"
+	end_fs && unload || return 1
+	[ "$(gained clean_puts)" -gt $(($(gained clean_put_calls) * 31)) ] || wrong "large folios stay out"
+}
+
+# XFS_IOC_SWAPEXT, as xfs_fsr uses it: two files change under their inodes, whose pages are in the store.
+scenario_xfs_swapped_extents() {
+	load clean || return 1
+	new_xfs || return 1
+	for f in one two; do dd if=/dev/urandom of=$MNT/$f bs=1M count=20 2>/dev/null; done
+	one=$(md5sum <$MNT/one) two=$(md5sum <$MNT/two)
+	fill_store $MNT/one && fill_store $MNT/two || return 1
+	echo 3 >/proc/sys/vm/drop_caches
+	xfs_io -c "swapext $MNT/two" $MNT/one >/tmp/swapext.log 2>&1 && [ ! -s /tmp/swapext.log ] ||
+		{ cat /tmp/swapext.log; wrong "swapext"; return 1; }
+	[ "$one" = "$(md5sum <$MNT/two)" ] && [ "$two" = "$(md5sum <$MNT/one)" ] || { wrong "not swapped"; return 1; }
+	end_fs && unload
+}
+
+# --- pools that the store has no room for
+
+# mount_without_room: with swap on, a file system is mounted, and both have to do without a pool, which is no reason to worry.
+mount_without_room() {
+	swap_on && new_fs || return 1
+	dd if=/dev/urandom of=$MNT/file bs=1M count=40 2>/dev/null
+	sum=$(md5sum <$MNT/file)
+	used pools_refused 0 || return 1
+	! dmesg -r | grep -E '^<[0-4]>.*tmem: .*pool' || wrong "a warning about it"
+}
+
+# after_all WHAT: waits until the kernel says that it has got the pool; it asks every 64 seconds at least.
+after_all() {
+	i=0
+	until dmesg | grep -q "a pool for $1 after all"; do
+		i=$((i + 1))
+		[ $i -lt 100 ] || { wrong "no pool for $1"; return 1; }
+		sleep 1
+	done
+}
+
+# Files and swap go to the store.
+pools_have_come() {
+	after_all swap && after_all "${DISK#/dev/}" || return 1
+	fill_store $MNT/file && [ "$sum" = "$(md5sum <$MNT/file)" ] || { wrong "${reason:-the file is different}"; return 1; }
+	swap_pressure || return 1
+	say "asked for in vain: $(gained pools_refused)"
+	used swap_puts 1000 && end_fs && swap_off && unload
+}
+
+scenario_pools_come_when_there_is_room() {
+	need_fake || return 2
+	load both no_room=1 || return 1
+	mount_without_room || return 1
+	sleep 8
+	[ "$(gained clean_puts)" = 0 ] || { wrong "pages without a pool"; return 1; }
+	# After 1, 3, 7 and 15 seconds, for both.
+	[ "$(gained pools_refused)" -gt 4 ] && [ "$(gained pools_refused)" -lt 20 ] ||
+		{ wrong "asked for $(gained pools_refused) times"; return 1; }
+	echo 0 >/sys/module/fakestore/parameters/no_room
+	pools_have_come
+}
+
+# The worker that asks again goes with the back end.
+scenario_back_end_goes_while_pools_are_asked_for() {
+	need_fake || return 2
+	for i in 1 2 3; do
+		load both no_room=1 || return 1
+		swap_on && new_fs || return 1
+		[ $i = 2 ] || sleep 2
+		unload || return 1
+		end_fs && swap_off || return 1
+	done
+}
+
+# A real host, whose cap for this guest is full of pages of swap at first.
+scenario_mount_comes_when_the_cap_is_not_full() {
+	[ "$module" = tmem ] || { skip="needs a host"; return 2; }
+	load both || return 1
+	swap_on || return 1
+	limited 64 tmem-workload run --memory 96M --passes 1000 >/tmp/workload.log 2>&1 &
+	workload=$!
+	while [ "$(gained swap_refused)" -lt 1000 ] && kill -0 $workload 2>/dev/null; do sleep 1; done
+	new_fs || return 1
+	# Where a page does not fit, a pool may.
+	i=0
+	while [ "$(gained pools_refused)" = 0 ]; do
+		i=$((i + 1))
+		[ $i -lt 50 ] && umount $MNT && mount "$DISK" $MNT || { wrong "the host had room for a pool each time"; return 1; }
+	done
+	! dmesg -r | grep -E '^<[0-4]>.*tmem: .*pool' || { wrong "a warning about it"; return 1; }
+	echo 1 >$CGROUP/cgroup.kill
+	wait $workload 2>/dev/null
+	swap_off && after_all "${DISK#/dev/}" || return 1
+	dd if=/dev/urandom of=$MNT/file bs=1M count=40 2>/dev/null
+	sum=$(md5sum <$MNT/file)
+	fill_store $MNT/file || return 1
+	[ "$sum" = "$(md5sum <$MNT/file)" ] || { wrong "the file is different"; return 1; }
+	say "asked for in vain: $(gained pools_refused)"
 	end_fs && unload
 }
 
