@@ -73,10 +73,9 @@ mod vectors {
     use crate::live::LivePage;
     use crate::page::Page;
 
-    /// Whether the processor has them. ThreadSanitizer does not see what assembly reads and streams write, so it gets
-    /// neither: `--cfg tmem_plain_copies` (CONTRIBUTING.md).
+    /// Whether the processor has them.
     pub(super) fn are_there() -> bool {
-        cfg!(not(tmem_plain_copies)) && std::arch::is_x86_feature_detected!("avx2")
+        std::arch::is_x86_feature_detected!("avx2")
     }
 
     pub(super) fn copy(from: LivePage<'_>, to: &mut Page, streamed: bool) -> u32 {
