@@ -3,8 +3,8 @@
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +30,9 @@ pub enum ServerError {
     /// Somebody answers there.
     #[error("{}: another `tmem run` listens there; choose another name", .0.display())]
     InUse(PathBuf),
+    /// Nobody could connect to it.
+    #[error("{}: too long for a socket; choose a path of at most 107 bytes, its folder of at most 90", .0.display())]
+    TooLong(PathBuf),
     /// The host refused.
     #[error("{}: cannot {doing}: {source}", path.display())]
     Host {
@@ -47,6 +50,8 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    /// Device and inode of the socket: another may have been given the path meanwhile.
+    made: (u64, u64),
     over: Arc<AtomicBool>,
     listener: UnixListener,
 }
@@ -68,10 +73,9 @@ impl Server {
         patience: Duration,
         answer: impl Fn(Request) -> Result<serde_json::Value, String> + Send + 'static,
     ) -> Result<Self, ServerError> {
-        let listener = listen(path)?;
+        let server = listen(path)?;
         let host = |doing| move |source| ServerError::Host { path: path.into(), doing, source };
-        let over = Arc::new(AtomicBool::new(false));
-        let (stop, accept) = (over.clone(), listener.try_clone().map_err(host("listen"))?);
+        let (stop, accept) = (server.over.clone(), server.listener.try_clone().map_err(host("listen"))?);
         let serve = move || {
             while !stop.load(Ordering::Acquire) {
                 match accept.accept() {
@@ -82,7 +86,7 @@ impl Server {
             }
         };
         Builder::new().name("control".into()).spawn(serve).map_err(host("start a thread"))?;
-        Ok(Self { path: path.into(), over, listener })
+        Ok(server)
     }
 }
 
@@ -93,39 +97,52 @@ impl Drop for Server {
         if let Ok(listener) = self.listener.try_clone() {
             let _ = UnixStream::from(OwnedFd::from(listener)).shutdown(std::net::Shutdown::Both);
         }
-        let _ = std::fs::remove_file(&self.path);
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.made) {
+            let _ = std::fs::remove_file(&self.path);
+        }
         // The thread is not waited for: whom it serves may be slow, and what it asks may be what is ending.
     }
 }
 
-/// A listener at `path`. At no time does a file with other permissions have that name: it is made in a folder that only its owner
-/// may enter, and moved.
-fn listen(path: &Path) -> Result<UnixListener, ServerError> {
+/// A socket at `path`, whose connections nobody accepts yet. At no time does a file with other permissions have that name: it is
+/// made in a folder that only its owner may enter, and linked to its name, which replaces nothing.
+fn listen(path: &Path) -> Result<Server, ServerError> {
     let host = |doing| move |source| ServerError::Host { path: path.into(), doing, source };
-    match std::fs::symlink_metadata(path) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let private = parent.join(format!(".tmem-{}", std::process::id()));
+    let inside = private.join("s");
+    if [path, &inside].into_iter().any(|path| SocketAddr::from_pathname(path).is_err()) {
+        return Err(ServerError::TooLong(path.into()));
+    }
+    let left = match std::fs::symlink_metadata(path) {
         Ok(there) if !there.file_type().is_socket() => return Err(ServerError::Taken(path.into())),
         Ok(_) => match UnixStream::connect(path) {
             Ok(_) => return Err(ServerError::InUse(path.into())),
             // Left by a session that was killed.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
             Err(error) => return Err(host("replace the socket that is there")(error)),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(host("look there")(error)),
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let private = parent.join(format!(".tmem-{}", std::process::id()));
+    };
     DirBuilder::new().mode(0o700).create(&private).map_err(host("make a folder beside it"))?;
-    let inside = private.join("s");
     let made = UnixListener::bind(&inside).and_then(|listener| {
         std::fs::set_permissions(&inside, Permissions::from_mode(0o600))?;
-        std::fs::rename(&inside, path)?;
-        Ok(listener)
+        let here = std::fs::symlink_metadata(&inside)?;
+        if left {
+            std::fs::remove_file(path)?;
+        }
+        std::fs::hard_link(&inside, path)?;
+        let over = Arc::new(AtomicBool::new(false));
+        Ok(Server { path: path.into(), made: (here.dev(), here.ino()), over, listener })
     });
-    // Both are gone already where all went well, but for the folder.
     let _ = std::fs::remove_file(&inside);
     let _ = std::fs::remove_dir(&private);
-    made.map_err(host("make the socket"))
+    made.map_err(|error| match error.kind() {
+        // Since it was looked for above.
+        io::ErrorKind::AlreadyExists => ServerError::InUse(path.into()),
+        _ => host("make the socket")(error),
+    })
 }
 
 /// A connection that ends in time, however slowly the other side reads and writes.
@@ -269,6 +286,25 @@ mod tests {
         for mut stream in stalled {
             assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed without an answer");
         }
+    }
+
+    #[test]
+    fn socket_when_another_session_was_given_its_path_is_left_to_it() {
+        let (_dir, path, first) = server();
+        std::fs::remove_file(&path).unwrap();
+        let _second = Server::start(&path, answer).unwrap();
+        drop(first);
+        assert!(ask(&path, &Request::Guests).is_ok());
+    }
+
+    #[test]
+    fn path_when_nobody_could_connect_to_it_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for long in [dir.path().join("s".repeat(120)), dir.path().join("d".repeat(100)).join("s")] {
+            let error = Server::start(&long, answer).unwrap_err().to_string();
+            assert!(error.contains("at most 107 bytes"), "{error}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
