@@ -192,13 +192,14 @@ impl<'a> Timed<'a> {
         })
     }
 
-    /// Does one read or write, and takes its time off what is left.
+    /// Does one read or write, and takes its time off what is left; without any left it does none.
     fn timed<T>(&mut self, step: impl FnOnce(&UnixStream) -> io::Result<T>) -> io::Result<T> {
         let started = Instant::now();
-        // No time at all would mean without a limit.
-        let left = Some(self.left.max(Duration::from_micros(1)));
-        self.stream.set_read_timeout(left)?;
-        self.stream.set_write_timeout(left)?;
+        if self.left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(self.left))?;
+        self.stream.set_write_timeout(Some(self.left))?;
         let done = step(self.stream);
         self.left = self.left.saturating_sub(started.elapsed());
         done
@@ -221,7 +222,9 @@ impl Read for Timed<'_> {
 
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.timed(|mut stream| stream.write(bytes))
+        // Of a long answer the host waits for room again and again, each time so long.
+        let part = bytes.chunks(REQUEST_MAX).next().unwrap_or_default();
+        self.timed(|mut stream| stream.write(part))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -280,12 +283,21 @@ mod tests {
     fn client_when_it_stalls_is_dropped_and_the_next_is_served() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control");
-        let _server = Server::with_patience(&path, Duration::from_millis(20), answer).unwrap();
+        let _server = Server::with_patience(&path, Duration::from_millis(200), answer).unwrap();
         let stalled: Vec<UnixStream> = (0..3).map(|_| UnixStream::connect(&path).unwrap()).collect();
         assert!(ask(&path, &Request::Guests).is_ok());
         for mut stream in stalled {
             assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed without an answer");
         }
+    }
+
+    #[test]
+    fn connection_when_its_time_is_over_is_neither_read_nor_written() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"x").unwrap();
+        let mut timed = Timed::new(&ours, Duration::ZERO);
+        assert_eq!(timed.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(timed.write(b"x").unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]
