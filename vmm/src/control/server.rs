@@ -20,6 +20,10 @@ use super::{Answer, REQUEST_MAX, Request};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Rest after the host could not give a connection, which it may need to come to itself.
 const REST: Duration = Duration::from_millis(100);
+/// Most folders of [`private_folder`] that may be there already.
+const FOLDERS: u32 = 100;
+/// The longest path of a socket in such a folder: Linux numbers processes to 2^22.
+const LONGEST: &str = ".tmem-4194304-99/s";
 
 /// Why there is no control socket.
 #[derive(Debug, Error)]
@@ -31,7 +35,7 @@ pub enum ServerError {
     #[error("{}: another `tmem run` listens there; choose another name", .0.display())]
     InUse(PathBuf),
     /// Nobody could connect to it.
-    #[error("{}: too long for a socket; choose a path of at most 107 bytes, its folder of at most 90", .0.display())]
+    #[error("{}: too long for a socket; choose a path of at most 107 bytes, its folder of at most 88", .0.display())]
     TooLong(PathBuf),
     /// The host refused.
     #[error("{}: cannot {doing}: {source}", path.display())]
@@ -109,9 +113,7 @@ impl Drop for Server {
 fn listen(path: &Path) -> Result<Server, ServerError> {
     let host = |doing| move |source| ServerError::Host { path: path.into(), doing, source };
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let private = parent.join(format!(".tmem-{}", std::process::id()));
-    let inside = private.join("s");
-    if [path, &inside].into_iter().any(|path| SocketAddr::from_pathname(path).is_err()) {
+    if [path, &parent.join(LONGEST)].into_iter().any(|path| SocketAddr::from_pathname(path).is_err()) {
         return Err(ServerError::TooLong(path.into()));
     }
     let left = match std::fs::symlink_metadata(path) {
@@ -125,7 +127,8 @@ fn listen(path: &Path) -> Result<Server, ServerError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(host("look there")(error)),
     };
-    DirBuilder::new().mode(0o700).create(&private).map_err(host("make a folder beside it"))?;
+    let private = private_folder(parent).map_err(host("make a folder beside it"))?;
+    let inside = private.join("s");
     let made = UnixListener::bind(&inside).and_then(|listener| {
         std::fs::set_permissions(&inside, Permissions::from_mode(0o600))?;
         let here = std::fs::symlink_metadata(&inside)?;
@@ -143,6 +146,19 @@ fn listen(path: &Path) -> Result<Server, ServerError> {
         io::ErrorKind::AlreadyExists => ServerError::InUse(path.into()),
         _ => host("make the socket")(error),
     })
+}
+
+/// A new folder in `parent` that only its owner may enter. One of the same name may have been left by a process that was killed, or
+/// belong to one in another container, where processes have the same numbers.
+fn private_folder(parent: &Path) -> io::Result<PathBuf> {
+    let mut taken = 0;
+    loop {
+        let folder = parent.join(format!(".tmem-{}-{taken}", std::process::id()));
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && taken + 1 < FOLDERS => taken += 1,
+            made => return made.map(|()| folder),
+        }
+    }
 }
 
 /// A connection that ends in time, however slowly the other side reads and writes.
@@ -307,6 +323,14 @@ mod tests {
         let _second = Server::start(&path, answer).unwrap();
         drop(first);
         assert!(ask(&path, &Request::Guests).is_ok());
+    }
+
+    #[test]
+    fn folder_when_its_name_is_taken_gets_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = private_folder(dir.path()).unwrap();
+        let _server = Server::start(&dir.path().join("control"), answer).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "{}", left.display());
     }
 
     #[test]
