@@ -99,7 +99,8 @@ impl Store {
             shards => shards,
         };
         let reserve = |source| StoreError::Reserve { bytes: capacity, source };
-        let committed = config.committed_bytes.div_ceil(PAGE_SIZE as u64) as u32;
+        // A part of a page at the end of the capacity is no frame.
+        let committed = frames.min(config.committed_bytes.div_ceil(PAGE_SIZE as u64) as u32);
         let arena = Arc::new(Arena::new(frames, committed).map_err(reserve)?);
         let local = Arc::new(ArenaPages::new(Arc::clone(&arena), committed, config.verify_every_read));
         let names = Names::new();

@@ -15,8 +15,8 @@ use crate::memory::PAGE_SIZE;
 /// Ask a running `tmem run --control SOCKET`: show its guests, or change what one of them may have
 ///
 /// What is changed holds until it is changed again or the guest ends; the guest's state after the change is printed. A balloon follows
-/// its target in the guest's own time: see how far it is with `guests`. Exit status: 0 when it was done, 1 when it was not, which
-/// then changed nothing.
+/// its target in the guest's own time: see how far it is with `guests`. Exit status: 0 when it was done, 1 when it was not; what
+/// was refused has changed nothing, and what was not answered may be done yet.
 ///
 /// The socket speaks JSON, a line each way and one request a connection: {"do":"balloon","guest":"a","bytes":16777216} is answered by
 /// {"ok":...} or {"error":"why"}.
@@ -157,7 +157,7 @@ fn guest(of: &Value) -> String {
         }
     }
     if of.get("balloon").is_some_and(Value::is_object) {
-        let size = |path: &str| Size(count(path) * PAGE_SIZE as u64);
+        let size = |path: &str| Size(count(path).saturating_mul(PAGE_SIZE as u64));
         let _ = write!(
             text,
             "; balloon {} of {}, {} MiB given back",

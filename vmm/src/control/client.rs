@@ -28,7 +28,7 @@ pub enum AskError {
     #[error("a request has at most {REQUEST_MAX} bytes, and this one has {0}: no guest has such a name")]
     TooLong(usize),
     /// The session went away, or is busy.
-    #[error("{}: the session did not answer: {source}; ask again", path.display())]
+    #[error("{}: the session did not answer: {source}; it may do it yet: look at its guests, and ask again", path.display())]
     Silence {
         /// The socket.
         path: PathBuf,

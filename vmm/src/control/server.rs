@@ -3,8 +3,8 @@
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,10 @@ use super::{Answer, REQUEST_MAX, Request};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Rest after the host could not give a connection, which it may need to come to itself.
 const REST: Duration = Duration::from_millis(100);
+/// Most folders of [`private_folder`] that may be there already.
+const FOLDERS: u32 = 100;
+/// The longest path of a socket in such a folder: Linux numbers processes to 2^22.
+const LONGEST: &str = ".tmem-4194304-99/s";
 
 /// Why there is no control socket.
 #[derive(Debug, Error)]
@@ -30,6 +34,9 @@ pub enum ServerError {
     /// Somebody answers there.
     #[error("{}: another `tmem run` listens there; choose another name", .0.display())]
     InUse(PathBuf),
+    /// Nobody could connect to it.
+    #[error("{}: too long for a socket; choose a path of at most 107 bytes, its folder of at most 88", .0.display())]
+    TooLong(PathBuf),
     /// The host refused.
     #[error("{}: cannot {doing}: {source}", path.display())]
     Host {
@@ -47,6 +54,8 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    /// Device and inode of the socket: another may have been given the path meanwhile.
+    made: (u64, u64),
     over: Arc<AtomicBool>,
     listener: UnixListener,
 }
@@ -68,10 +77,9 @@ impl Server {
         patience: Duration,
         answer: impl Fn(Request) -> Result<serde_json::Value, String> + Send + 'static,
     ) -> Result<Self, ServerError> {
-        let listener = listen(path)?;
+        let server = listen(path)?;
         let host = |doing| move |source| ServerError::Host { path: path.into(), doing, source };
-        let over = Arc::new(AtomicBool::new(false));
-        let (stop, accept) = (over.clone(), listener.try_clone().map_err(host("listen"))?);
+        let (stop, accept) = (server.over.clone(), server.listener.try_clone().map_err(host("listen"))?);
         let serve = move || {
             while !stop.load(Ordering::Acquire) {
                 match accept.accept() {
@@ -82,7 +90,7 @@ impl Server {
             }
         };
         Builder::new().name("control".into()).spawn(serve).map_err(host("start a thread"))?;
-        Ok(Self { path: path.into(), over, listener })
+        Ok(server)
     }
 }
 
@@ -93,39 +101,64 @@ impl Drop for Server {
         if let Ok(listener) = self.listener.try_clone() {
             let _ = UnixStream::from(OwnedFd::from(listener)).shutdown(std::net::Shutdown::Both);
         }
-        let _ = std::fs::remove_file(&self.path);
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.made) {
+            let _ = std::fs::remove_file(&self.path);
+        }
         // The thread is not waited for: whom it serves may be slow, and what it asks may be what is ending.
     }
 }
 
-/// A listener at `path`. At no time does a file with other permissions have that name: it is made in a folder that only its owner
-/// may enter, and moved.
-fn listen(path: &Path) -> Result<UnixListener, ServerError> {
+/// A socket at `path`, whose connections nobody accepts yet. At no time does a file with other permissions have that name: it is
+/// made in a folder that only its owner may enter, and linked to its name, which replaces nothing.
+fn listen(path: &Path) -> Result<Server, ServerError> {
     let host = |doing| move |source| ServerError::Host { path: path.into(), doing, source };
-    match std::fs::symlink_metadata(path) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if [path, &parent.join(LONGEST)].into_iter().any(|path| SocketAddr::from_pathname(path).is_err()) {
+        return Err(ServerError::TooLong(path.into()));
+    }
+    let left = match std::fs::symlink_metadata(path) {
         Ok(there) if !there.file_type().is_socket() => return Err(ServerError::Taken(path.into())),
         Ok(_) => match UnixStream::connect(path) {
             Ok(_) => return Err(ServerError::InUse(path.into())),
             // Left by a session that was killed.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
             Err(error) => return Err(host("replace the socket that is there")(error)),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(host("look there")(error)),
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let private = parent.join(format!(".tmem-{}", std::process::id()));
-    DirBuilder::new().mode(0o700).create(&private).map_err(host("make a folder beside it"))?;
+    };
+    let private = private_folder(parent).map_err(host("make a folder beside it"))?;
     let inside = private.join("s");
     let made = UnixListener::bind(&inside).and_then(|listener| {
         std::fs::set_permissions(&inside, Permissions::from_mode(0o600))?;
-        std::fs::rename(&inside, path)?;
-        Ok(listener)
+        let here = std::fs::symlink_metadata(&inside)?;
+        if left {
+            std::fs::remove_file(path)?;
+        }
+        std::fs::hard_link(&inside, path)?;
+        let over = Arc::new(AtomicBool::new(false));
+        Ok(Server { path: path.into(), made: (here.dev(), here.ino()), over, listener })
     });
-    // Both are gone already where all went well, but for the folder.
     let _ = std::fs::remove_file(&inside);
     let _ = std::fs::remove_dir(&private);
-    made.map_err(host("make the socket"))
+    made.map_err(|error| match error.kind() {
+        // Since it was looked for above.
+        io::ErrorKind::AlreadyExists => ServerError::InUse(path.into()),
+        _ => host("make the socket")(error),
+    })
+}
+
+/// A new folder in `parent` that only its owner may enter. One of the same name may have been left by a process that was killed, or
+/// belong to one in another container, where processes have the same numbers.
+fn private_folder(parent: &Path) -> io::Result<PathBuf> {
+    let mut taken = 0;
+    loop {
+        let folder = parent.join(format!(".tmem-{}-{taken}", std::process::id()));
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && taken + 1 < FOLDERS => taken += 1,
+            made => return made.map(|()| folder),
+        }
+    }
 }
 
 /// A connection that ends in time, however slowly the other side reads and writes.
@@ -175,13 +208,14 @@ impl<'a> Timed<'a> {
         })
     }
 
-    /// Does one read or write, and takes its time off what is left.
+    /// Does one read or write, and takes its time off what is left; without any left it does none.
     fn timed<T>(&mut self, step: impl FnOnce(&UnixStream) -> io::Result<T>) -> io::Result<T> {
         let started = Instant::now();
-        // No time at all would mean without a limit.
-        let left = Some(self.left.max(Duration::from_micros(1)));
-        self.stream.set_read_timeout(left)?;
-        self.stream.set_write_timeout(left)?;
+        if self.left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(self.left))?;
+        self.stream.set_write_timeout(Some(self.left))?;
         let done = step(self.stream);
         self.left = self.left.saturating_sub(started.elapsed());
         done
@@ -204,7 +238,9 @@ impl Read for Timed<'_> {
 
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.timed(|mut stream| stream.write(bytes))
+        // Of a long answer the host waits for room again and again, each time so long.
+        let part = bytes.chunks(REQUEST_MAX).next().unwrap_or_default();
+        self.timed(|mut stream| stream.write(part))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -263,12 +299,48 @@ mod tests {
     fn client_when_it_stalls_is_dropped_and_the_next_is_served() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control");
-        let _server = Server::with_patience(&path, Duration::from_millis(20), answer).unwrap();
+        let _server = Server::with_patience(&path, Duration::from_millis(200), answer).unwrap();
         let stalled: Vec<UnixStream> = (0..3).map(|_| UnixStream::connect(&path).unwrap()).collect();
         assert!(ask(&path, &Request::Guests).is_ok());
         for mut stream in stalled {
             assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed without an answer");
         }
+    }
+
+    #[test]
+    fn connection_when_its_time_is_over_is_neither_read_nor_written() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"x").unwrap();
+        let mut timed = Timed::new(&ours, Duration::ZERO);
+        assert_eq!(timed.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(timed.write(b"x").unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn socket_when_another_session_was_given_its_path_is_left_to_it() {
+        let (_dir, path, first) = server();
+        std::fs::remove_file(&path).unwrap();
+        let _second = Server::start(&path, answer).unwrap();
+        drop(first);
+        assert!(ask(&path, &Request::Guests).is_ok());
+    }
+
+    #[test]
+    fn folder_when_its_name_is_taken_gets_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = private_folder(dir.path()).unwrap();
+        let _server = Server::start(&dir.path().join("control"), answer).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "{}", left.display());
+    }
+
+    #[test]
+    fn path_when_nobody_could_connect_to_it_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for long in [dir.path().join("s".repeat(120)), dir.path().join("d".repeat(100)).join("s")] {
+            let error = Server::start(&long, answer).unwrap_err().to_string();
+            assert!(error.contains("at most 107 bytes"), "{error}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

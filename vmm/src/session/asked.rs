@@ -1,7 +1,9 @@
 //! What is asked of a running session through its control socket, and done in its main loop.
 
 use std::path::Path;
-use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tmem_core::{Client, Share as StoreShare};
@@ -12,7 +14,7 @@ use crate::config::check_balloon;
 use crate::control::{Request, Server, ServerError};
 use crate::guest::Guest;
 
-/// How long the main loop may take to answer. It may be asking a vCPU that does not answer itself for its registers.
+/// How long the main loop may take to begin with an answer. It may be asking a vCPU that does not answer itself for its registers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Answer = Result<serde_json::Value, String>;
@@ -21,30 +23,44 @@ type Answer = Result<serde_json::Value, String>;
 pub(super) struct Question {
     request: Request,
     to: SyncSender<Answer>,
+    /// Set by who is first: the main loop, which does it, or who asked and gives up, so that it is not done.
+    settled: Arc<AtomicBool>,
 }
 
 impl Question {
-    /// Answers it with what `answer` says.
+    /// Answers it with what `answer` says, unless whoever asked has given up.
     pub(super) fn answer(self, answer: impl FnOnce(&Request) -> Answer) {
-        // Whoever asked may have given up.
-        let _ = self.to.try_send(answer(&self.request));
+        if !self.settled.swap(true, Ordering::AcqRel) {
+            // There is room for one.
+            let _ = self.to.try_send(answer(&self.request));
+        }
     }
 }
 
 /// Listens at `path`. There is one question at a time, so that whoever asks without a pause fills no queue and delays no other event
 /// by more than one answer.
 pub(super) fn listen(path: &Path, events: Sender<Event>) -> Result<Server, ServerError> {
-    Server::start(path, move |request| {
-        let (to, from) = sync_channel(1);
-        let over = |_| "the session is over: its guests have ended".to_owned();
-        events.send(Event::Asked(Question { request, to })).map_err(|_| over(()))?;
-        from.recv_timeout(PATIENCE).map_err(|error| match error {
-            std::sync::mpsc::RecvTimeoutError::Disconnected => over(()),
-            std::sync::mpsc::RecvTimeoutError::Timeout => {
-                "the session is busy and may do it later: look at its guests and ask again".into()
-            }
-        })?
-    })
+    Server::start(path, move |request| put(request, &events, PATIENCE))
+}
+
+/// Puts a question to the main loop.
+fn put(request: Request, events: &Sender<Event>, patience: Duration) -> Answer {
+    let over = || Err("the session is over: its guests have ended".into());
+    let (to, from) = sync_channel(1);
+    let settled = Arc::new(AtomicBool::new(false));
+    let question = Question { request, to, settled: settled.clone() };
+    if events.send(Event::Asked(question)).is_err() {
+        return over();
+    }
+    match from.recv_timeout(patience) {
+        Ok(answer) => answer,
+        Err(RecvTimeoutError::Disconnected) => over(),
+        Err(RecvTimeoutError::Timeout) if settled.swap(true, Ordering::AcqRel) => {
+            // It is being done.
+            from.recv().unwrap_or_else(|_| over())
+        }
+        Err(RecvTimeoutError::Timeout) => Err("the session is busy, and nothing was done: ask again".into()),
+    }
 }
 
 impl Session {
@@ -148,6 +164,15 @@ mod tests {
         assert!(share(Some(1 << 40), None).unwrap_err().contains("reserve less"));
         assert!(share(None, Some(0)).is_err());
         assert_eq!(client.share(), StoreShare { reservation_bytes: 1 << 20, weight: 7 }, "nothing changed");
+    }
+
+    #[test]
+    fn question_when_given_up_is_not_done_later() {
+        let (events, received) = std::sync::mpsc::channel();
+        let error = put(Request::Guests, &events, Duration::ZERO).unwrap_err();
+        assert!(error.contains("nothing was done"), "{error}");
+        let Ok(Event::Asked(question)) = received.recv() else { panic!("it was put") };
+        question.answer(|request| panic!("{request:?} was done"));
     }
 
     #[test]

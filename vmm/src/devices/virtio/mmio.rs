@@ -54,6 +54,8 @@ pub struct MmioTransport {
     config: Arc<ConfigSpace>,
     ram: GuestRam,
     signals: Arc<Signals>,
+    /// DRIVER_OK, for who must not wait for the registers: a reset holds them until the worker has stopped.
+    driver: AtomicBool,
     registers: Mutex<Registers>,
 }
 
@@ -75,6 +77,7 @@ impl MmioTransport {
                 status: AtomicU32::new(0),
                 broken: AtomicBool::new(false),
             }),
+            driver: AtomicBool::new(false),
             registers: Mutex::new(Registers {
                 place: Place::Here(device),
                 queues,
@@ -93,8 +96,9 @@ impl MmioTransport {
     }
 
     /// Tells the driver, if there is one, that the device has changed its configuration space. One that comes later reads it anyway.
+    /// Waits for nobody.
     pub fn config_changed(&self) {
-        if self.registers.lock().status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+        if self.driver.load(Ordering::SeqCst) {
             self.signals.interrupt(VIRTIO_MMIO_INT_CONFIG);
         }
     }
@@ -150,6 +154,7 @@ impl MmioTransport {
 
     fn set_status(&self, registers: &mut Registers, value: u32) {
         if value == 0 {
+            self.driver.store(false, Ordering::SeqCst);
             registers.reset();
             self.signals.status.store(0, Ordering::SeqCst);
             self.signals.broken.store(false, Ordering::Release);
@@ -164,6 +169,7 @@ impl MmioTransport {
             value & VIRTIO_CONFIG_S_DRIVER_OK != 0 && registers.status & VIRTIO_CONFIG_S_DRIVER_OK == 0;
         registers.status = value;
         if starts {
+            self.driver.store(true, Ordering::SeqCst);
             let started = self.start(registers);
             let features = registers.driver_features;
             tracing::debug!(device = self.id, features = format_args!("{features:#x}"), started, "driver ok");

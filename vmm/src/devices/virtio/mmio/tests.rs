@@ -278,3 +278,12 @@ fn configuration_when_it_changes_interrupts_only_a_driver_that_is_there() {
     assert_eq!(fixture.irq.read().unwrap(), 1);
     assert_ne!(fixture.get(VIRTIO_MMIO_CONFIG_GENERATION), before);
 }
+
+#[test]
+fn configuration_when_it_changes_during_a_slow_reset_waits_for_nothing() {
+    let fixture = fixture();
+    fixture.start();
+    let _resetting = fixture.transport.registers.lock();
+    fixture.transport.config_changed();
+    assert_eq!(fixture.irq.read().unwrap(), 1);
+}
