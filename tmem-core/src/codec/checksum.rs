@@ -21,16 +21,6 @@ pub(crate) fn checksum(page: &Page) -> u32 {
     sums(page)
 }
 
-/// Copies a page out of a frame.
-pub(crate) fn copy_out(from: &Page, to: &mut Page) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2, as was just asked.
-        return unsafe { vectors::copy_out(from, to) };
-    }
-    *to = *from;
-}
-
 /// The lanes' sums, first and second, of a page.
 pub(super) struct Sums {
     pub(super) first: [u32; LANES],
@@ -84,9 +74,6 @@ mod tests {
         let mut page = [0; PAGE_SIZE];
         page.iter_mut().enumerate().for_each(|(n, byte)| *byte = ((n * n) >> 3) as u8);
         assert_eq!(checksum(&page), sums(&page));
-        let mut target = [0; PAGE_SIZE];
-        copy_out(&page, &mut target);
-        assert_eq!(target, page);
     }
 
     #[test]

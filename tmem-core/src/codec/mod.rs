@@ -1,8 +1,8 @@
 //! What a page can be turned into: one word, a copy, LZ4, Zstandard; and the checksum that proves it came back.
 
 mod checksum;
+mod copy;
 pub(crate) mod lz4;
-mod put_copy;
 mod same;
 #[cfg(test)]
 mod tests;
@@ -10,8 +10,9 @@ mod tests;
 mod vectors;
 pub(crate) mod zstd;
 
-pub(crate) use checksum::{checksum, copy_out};
-pub use put_copy::PutCopy;
+pub(crate) use checksum::checksum;
+pub use copy::PutCopy;
+pub(crate) use copy::copy_out;
 pub(crate) use same::{fill, same_word};
 
 use crate::page::PAGE_SIZE;
