@@ -174,7 +174,7 @@ scenario_swap_failed_puts_leave_nothing_behind() {
 	load swap fail_every=5 || return 1
 	large_folios
 	swap_on && swap_pressure && swap_off && unload || return 1
-	used swap_refused 200
+	used swap_refused 20
 }
 
 # Over a real host its store has to be small; what does not compress fills it.
