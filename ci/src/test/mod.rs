@@ -95,6 +95,12 @@ impl Context {
         Self::dir().join(format!("{name}.log"))
     }
 
+    /// What a step's log has so far; consoles may say anything, and a step that failed early has none.
+    fn said(name: &str) -> String {
+        std::fs::read(Self::log(name))
+            .map_or_else(|_| String::new(), |log| String::from_utf8_lossy(&log).into_owned())
+    }
+
     /// A step's command in the lab.
     fn job(name: &str, command: &str) -> Job {
         Job { out: Self::dir().join(name), ..Job::new(command) }
@@ -123,7 +129,7 @@ pub(crate) fn main(args: &Args) -> Result<(), TestError> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
     } else {
-        print!("{}", report.summary());
+        print!("{}", report.summary(Context::said));
     }
     if report.good() { Ok(()) } else { Err(TestError::Bad(Context::dir())) }
 }

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+/// Of a failed step's log, so many lines are shown: a kernel's report with what led to it.
+const LINES: usize = 60;
+/// And so many characters of each.
+const COLUMNS: usize = 200;
+
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "result", content = "text", rename_all = "lowercase")]
@@ -87,8 +92,9 @@ impl Report {
         self.count("FAILED") == 0 && self.count("passed") > 0
     }
 
-    /// The summary table and the closing line.
-    pub(crate) fn summary(&self) -> String {
+    /// The summary table; of each step that failed, its whole text and the end of what `log` has of it, because whoever reads this
+    /// may not have the machine; and the closing line.
+    pub(crate) fn summary(&self, log: impl Fn(&str) -> String) -> String {
         let rows: Vec<Vec<String>> = self
             .steps
             .iter()
@@ -103,12 +109,28 @@ impl Report {
             .collect();
         let table = crate::table::render(&["step", "seconds", "result", "what was seen"], &rows);
         let (passed, failed, skipped) = (self.count("passed"), self.count("FAILED"), self.count("SKIPPED"));
-        format!("\n{table}\nsteps: {passed} passed, {failed} failed, {skipped} skipped\n")
+        let failures: String = self
+            .steps
+            .iter()
+            .filter(|step| matches!(step.ending, Ending::Failed(_)))
+            .map(|step| format!("\n== {}: {}\n{}\n", step.name, step.ending.text(), end_of(&log(step.name))))
+            .collect();
+        format!("\n{table}{failures}\nsteps: {passed} passed, {failed} failed, {skipped} skipped\n")
     }
 }
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or("")
+}
+
+/// The last [`LINES`] lines of `log`, none longer than [`COLUMNS`] characters.
+fn end_of(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let end: Vec<String> = lines[lines.len().saturating_sub(LINES)..]
+        .iter()
+        .map(|line| format!("   | {}", line.chars().take(COLUMNS).collect::<String>()))
+        .collect();
+    end.join("\n")
 }
 
 #[cfg(test)]
@@ -143,9 +165,20 @@ mod tests {
             step("b", Ending::Skipped("no kvm\nmore".into())),
             step("c", Ending::Failed("broken".into())),
         ];
-        let text = report(steps).summary();
+        let text = report(steps).summary(|_| String::new());
         assert!(text.ends_with("steps: 1 passed, 1 failed, 1 skipped\n"), "{text}");
         assert!(text.contains("SKIPPED  no kvm\n"), "{text}");
+    }
+
+    #[test]
+    fn the_summary_shows_why_a_step_failed_and_the_end_of_its_log() {
+        let steps =
+            vec![step("a", Ending::Passed("fine".into())), step("c", Ending::Failed("one\ntwo".into()))];
+        let log = |name: &str| (0..100).map(|line| format!("{name} {line} {}\n", "x".repeat(300))).collect();
+        let text = report(steps).summary(log);
+        assert!(text.contains("\n== c: one\ntwo\n   | c 40 x"), "{text}");
+        assert!(!text.contains("| c 39 ") && text.contains("| c 99 ") && !text.contains("| a "), "{text}");
+        assert!(text.lines().all(|line| line.len() < 300), "{text}");
     }
 
     #[test]
