@@ -35,9 +35,13 @@ impl Parts {
     pub(super) fn make(dir: &Path) -> Result<Self, TrialError> {
         let images = crate::images::open()?;
         let linux = crate::paths::root().join("guest-driver/linux");
+        let sources = |folder: &str, names: &[&str]| -> Vec<_> {
+            names.iter().map(|name| linux.join(folder).join(name)).collect()
+        };
+        let coherency = sources("patches/test/coherency", &["coherency.c", "operations.c", "model.c"]);
         let files = vec![
-            ("/opt/coherency".to_owned(), compile(&linux.join("patches/test/coherency.c"), dir)?),
-            ("/opt/kexec".to_owned(), compile(&linux.join("test/kexec.c"), dir)?),
+            ("/opt/coherency".to_owned(), compile(&coherency, &dir.join("coherency"))?),
+            ("/opt/kexec".to_owned(), compile(&sources("test", &["kexec.c"]), &dir.join("kexec"))?),
             ("/opt/hooks.sh".to_owned(), linux.join("patches/test/guest.sh")),
         ];
         let programs = Some(programs(&images)?);
@@ -79,13 +83,12 @@ impl Parts {
     }
 }
 
-/// The program of one C file, in `dir`.
-fn compile(source: &Path, dir: &Path) -> Result<PathBuf, CommandError> {
-    let program = dir.join(source.file_stem().unwrap_or_default());
+/// Compiles C files to a program.
+fn compile(sources: &[PathBuf], program: &Path) -> Result<PathBuf, CommandError> {
     let mut gcc = Command::new("gcc");
-    gcc.args(["-O2", "-static", "-Wall", "-Werror", "-o"]).arg(&program);
-    command::run(gcc.arg(source))?;
-    Ok(program)
+    gcc.args(["-O2", "-static", "-Wall", "-Werror", "-o"]).arg(program);
+    command::run(gcc.args(sources))?;
+    Ok(program.into())
 }
 
 /// Debian's programs on a disk, whose blocks are too small for its pages to be offered to tmem: the counters are about the
