@@ -125,9 +125,10 @@ fn first_line(text: &str) -> &str {
 
 /// The last [`LINES`] lines of `log`, none longer than [`COLUMNS`] characters.
 fn end_of(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    let end: Vec<String> = lines[lines.len().saturating_sub(LINES)..]
-        .iter()
+    let lines = log.lines();
+    let end: Vec<String> = lines
+        .clone()
+        .skip(lines.count().saturating_sub(LINES))
         .map(|line| format!("   | {}", line.chars().take(COLUMNS).collect::<String>()))
         .collect();
     end.join("\n")
