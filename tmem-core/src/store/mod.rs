@@ -100,7 +100,7 @@ impl Store {
         };
         let reserve = |source| StoreError::Reserve { bytes: capacity, source };
         // A part of a page at the end of the capacity is no frame.
-        let committed = frames.min(config.committed_bytes.div_ceil(PAGE_SIZE as u64) as u32);
+        let committed = config.committed_bytes.div_ceil(PAGE_SIZE as u64).min(u64::from(frames)) as u32;
         let arena = Arc::new(Arena::new(frames, committed).map_err(reserve)?);
         let local = Arc::new(ArenaPages::new(Arc::clone(&arena), committed, config.verify_every_read));
         let names = Names::new();

@@ -78,17 +78,35 @@ impl Session {
                 }
                 slot
             }
-            Request::Cap { guest, .. }
-            | Request::Share { guest, .. }
-            | Request::Freeze { guest }
-            | Request::Thaw { guest } => {
-                let (slot, _, share) = self.running(guest)?;
-                let share = share.ok_or_else(|| format!("guest `{guest}` was started without tmem"))?;
-                change(share.client(), request)?;
+            Request::Cap { guest, bytes } => {
+                let (slot, client) = self.client(guest)?;
+                set_cap(client, *bytes);
+                slot
+            }
+            Request::Share { guest, reservation_bytes, weight } => {
+                let (slot, client) = self.client(guest)?;
+                set_share(client, *reservation_bytes, *weight)?;
+                slot
+            }
+            Request::Freeze { guest } => {
+                let (slot, client) = self.client(guest)?;
+                client.freeze();
+                slot
+            }
+            Request::Thaw { guest } => {
+                let (slot, client) = self.client(guest)?;
+                client.thaw();
                 slot
             }
         };
         json(&slot.line())
+    }
+
+    /// A guest that runs with tmem, by its name, and its client.
+    fn client(&self, name: &str) -> Result<(&Slot, &Client), String> {
+        let (slot, _, share) = self.running(name)?;
+        let share = share.ok_or_else(|| format!("guest `{name}` was started without tmem"))?;
+        Ok((slot, share.client()))
     }
 
     /// A guest that runs, by its name.
@@ -100,30 +118,29 @@ impl Session {
         match &slot.state {
             State::Running { guest, share } => Ok((slot, guest, share.as_ref())),
             State::Waiting => Err(format!("guest `{name}` is not started yet: ask again later")),
-            State::Ended(_) | State::Failed(_) | State::Cancelled => {
+            State::Ended(_) => {
                 Err(format!("guest `{name}` has ended: nothing of it can be changed any more"))
+            }
+            State::Failed(_) | State::Cancelled => {
+                Err(format!("guest `{name}` was never started: what `tmem run` says tells why"))
             }
         }
     }
 }
 
-/// Changes what a client may do.
-fn change(client: &Client, request: &Request) -> Result<(), String> {
-    match request {
-        Request::Guests | Request::Balloon { .. } => {}
-        Request::Cap { bytes, .. } => client.set_cap(bytes.unwrap_or(u64::MAX)),
-        Request::Share { reservation_bytes, weight, .. } => {
-            let now = client.share();
-            let share = StoreShare {
-                reservation_bytes: reservation_bytes.unwrap_or(now.reservation_bytes),
-                weight: weight.unwrap_or(now.weight),
-            };
-            client.set_share(share).map_err(|error| error.to_string())?;
-        }
-        Request::Freeze { .. } => client.freeze(),
-        Request::Thaw { .. } => client.thaw(),
-    }
-    Ok(())
+/// Sets how many bytes a client may hold; without a number, as many as the store has.
+fn set_cap(client: &Client, bytes: Option<u64>) {
+    client.set_cap(bytes.unwrap_or(u64::MAX));
+}
+
+/// Sets what a client is owed of a full store; what is left out stays as it is.
+fn set_share(client: &Client, reservation_bytes: Option<u64>, weight: Option<u32>) -> Result<(), String> {
+    let now = client.share();
+    let share = StoreShare {
+        reservation_bytes: reservation_bytes.unwrap_or(now.reservation_bytes),
+        weight: weight.unwrap_or(now.weight),
+    };
+    client.set_share(share).map_err(|error| error.to_string())
 }
 
 fn json(of: &impl serde::Serialize) -> Answer {
@@ -141,28 +158,22 @@ mod tests {
     }
 
     #[test]
-    fn cap_and_frost_when_changed_are_the_client_s_and_change_back() {
+    fn cap_when_left_out_is_none() {
         let client = client();
-        let guest = || "a".to_owned();
-        change(&client, &Request::Cap { guest: guest(), bytes: Some(4096) }).unwrap();
-        change(&client, &Request::Freeze { guest: guest() }).unwrap();
-        assert_eq!((client.usage().cap_bytes, client.usage().frozen), (4096, true));
-        change(&client, &Request::Cap { guest: guest(), bytes: None }).unwrap();
-        change(&client, &Request::Thaw { guest: guest() }).unwrap();
-        assert_eq!((client.usage().cap_bytes, client.usage().frozen), (u64::MAX, false));
+        set_cap(&client, Some(4096));
+        assert_eq!(client.usage().cap_bytes, 4096);
+        set_cap(&client, None);
+        assert_eq!(client.usage().cap_bytes, u64::MAX);
     }
 
     #[test]
     fn share_when_a_part_is_left_out_keeps_it_and_when_impossible_is_refused() {
         let client = client();
-        let share = |reservation_bytes, weight| {
-            change(&client, &Request::Share { guest: "a".into(), reservation_bytes, weight })
-        };
-        share(Some(1 << 20), None).unwrap();
-        share(None, Some(7)).unwrap();
+        set_share(&client, Some(1 << 20), None).unwrap();
+        set_share(&client, None, Some(7)).unwrap();
         assert_eq!(client.share(), StoreShare { reservation_bytes: 1 << 20, weight: 7 });
-        assert!(share(Some(1 << 40), None).unwrap_err().contains("reserve less"));
-        assert!(share(None, Some(0)).is_err());
+        assert!(set_share(&client, Some(1 << 40), None).unwrap_err().contains("reserve less"));
+        assert!(set_share(&client, None, Some(0)).is_err());
         assert_eq!(client.share(), StoreShare { reservation_bytes: 1 << 20, weight: 7 }, "nothing changed");
     }
 
