@@ -22,7 +22,7 @@ tmem-peers [--pages N] [--threads N,N..] [--seconds S] [--rounds R] [--json] [--
 tmem-peers targets [--rounds R] [--seconds S] [--only GROUP,GROUP..] [--huge] [--json]
     What the store is meant to reach, as ratios. Groups: seq, churn, hot, million.
     --huge: malloc, too, asks for huge pages, as the store does.
-tmem-peers sample seq|copy|churn [--core ours|first|first-frames|bare] [--codec raw|lz4] [--pages N] [--objects N] 
+tmem-peers sample seq|copy|churn [--core ours|first|first-frames|bare] [--codec raw|lz4] [--pages N] [--objects N]
                                  [--clients N] [--threads N] [--seconds S]
     One measurement of those, in this process.";
 
@@ -37,6 +37,10 @@ fn run() -> Result<(), lexopt::Error> {
         Some("sample") => {
             parser.next()?;
             targets::sample(parser)
+        }
+        Some("--help" | "-h") => {
+            println!("{USAGE}");
+            Ok(())
         }
         _ => table::run(parser),
     }

@@ -67,6 +67,7 @@ pub(super) fn samples(seconds: f64) -> Vec<Sample> {
         sample("hot", "hot 2", churn(Ours, 1, 2)),
         sample("hot", "hot 2, C", churn(First, 1, 2)),
         sample("hot", "hot 2, C frames", churn(Frames, 1, 2)),
+        sample("hot", "bare 2", churn(Bare, 1, 2)),
         sample("million", "small", Spec { pages: 10_000, ..churn(Ours, 1, 1) }),
         sample("million", "million", million(1)),
         sample("million", "million of 1,000", million(1000)),
@@ -118,6 +119,7 @@ pub(super) fn rows() -> Vec<Row> {
         faster("hot", hot2, "hot 2", "C", "hot 2, C", AtLeast(5.0)),
         faster("hot", hot2, "hot 2", "C, frames", "hot 2, C frames", Target::None),
         faster("hot", hot2, "hot 2", "ours, 1 thread", "hot 1", AtLeast(1.8)),
+        faster("hot", "an array of pages, 2 threads", "bare 2", "C", "hot 2, C", Target::None),
         slower("a million pages, 100,000 objects", "million", small, "small", AtMost(1.5)),
         slower("the same of 1,000 clients", "million of 1,000", small, "small", AtMost(1.5)),
         slower(
