@@ -51,6 +51,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 8)]
     seconds: u32,
     /// Only these scenarios, in every world.
+    #[arg(long = "scenario", value_name = "SCENARIO", num_args = 1..)]
     scenarios: Vec<String>,
 }
 
