@@ -80,7 +80,7 @@ impl Giver<'_> {
         check(&[
             (balloon.given_back_bytes >= LEAST_GIVEN_BACK, "a guest with nothing to do gave too little back"),
             (balloon.reported_pages > 0 && balloon.inflated_pages == 0, "it did not do so by reporting"),
-            (tmem.puts * 4096 >= LEAST_GIVEN_BACK, "the store did not absorb half of the file"),
+            (tmem.puts * 4096 >= LEAST_GIVEN_BACK, "the store did not absorb a quarter of the file"),
             (tmem.gets * 4096 >= LEAST_GIVEN_BACK, "what the store absorbed did not come back"),
             (all_say_zero(&runs, "corrupt"), "a page came back damaged, or was not looked at"),
             (all_say_zero(&shrink, "oom_kill"), "a process was killed for memory, or nothing was given back"),

@@ -45,7 +45,7 @@ const BEAT: Duration = Duration::from_secs(15);
 /// Run every check: format, lints, unit and model tests, bare guests, Linux guests in the lab, driver builds.
 ///
 /// A step that this machine cannot run is SKIPPED with the reason. The report is in target/test/report.json, the output of
-/// each step in target/test/STEP.log. Exit status 1 if a step failed.
+/// each step in target/test/STEP.log, or a log for each guest in target/test/STEP/. Exit status 1 if a step failed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Run only these steps.
@@ -95,10 +95,28 @@ impl Context {
         Self::dir().join(format!("{name}.log"))
     }
 
-    /// What a step's log has so far; consoles may say anything, and a step that failed early has none.
-    fn said(name: &str) -> String {
-        std::fs::read(Self::log(name))
-            .map_or_else(|_| String::new(), |log| String::from_utf8_lossy(&log).into_owned())
+    /// What a step has said: its log, or, where each guest has one of its own, those in its folder. Consoles may say anything, and
+    /// a step that failed early has said nothing.
+    fn said(name: &str) -> Vec<(PathBuf, String)> {
+        let in_folder = std::fs::read_dir(Self::dir().join(name)).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = in_folder.map(|entry| entry.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+        paths.sort();
+        if Self::log(name).exists() {
+            paths = vec![Self::log(name)];
+        }
+        let read = |path: PathBuf| {
+            let bytes = std::fs::read(&path).ok()?;
+            Some((path, String::from_utf8_lossy(&bytes).into_owned()))
+        };
+        paths.into_iter().filter_map(read).collect()
+    }
+
+    /// Removes what the step said the last time.
+    fn forget(name: &str) {
+        // What is not there needs no removing, and what cannot be removed cannot be written either, which the step will tell.
+        let _ = std::fs::remove_file(Self::log(name));
+        let _ = std::fs::remove_dir_all(Self::dir().join(name));
     }
 
     /// A step's command in the lab.
@@ -150,6 +168,7 @@ fn run(steps: &[&'static Step]) -> Report {
                 while let Some(step) = queues.iter().find_map(|queue| lock(queue).pop_front()) {
                     let start = Instant::now();
                     lock(running).insert(step.name, start);
+                    Context::forget(step.name);
                     let ending = (step.run)(context, step.name);
                     lock(running).remove(step.name);
                     // The receiver outlives this scope.

@@ -1,5 +1,6 @@
 //! What the tests found: a line when a step ends, a table at the end, and target/test/report.json.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -92,9 +93,9 @@ impl Report {
         self.count("FAILED") == 0 && self.count("passed") > 0
     }
 
-    /// The summary table; of each step that failed, its whole text and the end of what `log` has of it, because whoever reads this
+    /// The summary table; of each step that failed, its whole text and the ends of what `said` has of it, because whoever reads this
     /// may not have the machine; and the closing line.
-    pub(crate) fn summary(&self, log: impl Fn(&str) -> String) -> String {
+    pub(crate) fn summary(&self, said: impl Fn(&str) -> Vec<(PathBuf, String)>) -> String {
         let rows: Vec<Vec<String>> = self
             .steps
             .iter()
@@ -113,7 +114,12 @@ impl Report {
             .steps
             .iter()
             .filter(|step| matches!(step.ending, Ending::Failed(_)))
-            .map(|step| format!("\n== {}: {}\n{}\n", step.name, step.ending.text(), end_of(&log(step.name))))
+            .map(|step| {
+                let logs = said(step.name);
+                let ends =
+                    logs.iter().map(|(path, log)| format!("-- {}:\n{}\n", path.display(), end_of(log)));
+                format!("\n== {}: {}\n{}", step.name, step.ending.text(), ends.collect::<String>())
+            })
             .collect();
         format!("\n{table}{failures}\nsteps: {passed} passed, {failed} failed, {skipped} skipped\n")
     }
@@ -166,7 +172,7 @@ mod tests {
             step("b", Ending::Skipped("no kvm\nmore".into())),
             step("c", Ending::Failed("broken".into())),
         ];
-        let text = report(steps).summary(|_| String::new());
+        let text = report(steps).summary(|_| Vec::new());
         assert!(text.ends_with("steps: 1 passed, 1 failed, 1 skipped\n"), "{text}");
         assert!(text.contains("SKIPPED  no kvm\n"), "{text}");
     }
@@ -176,8 +182,8 @@ mod tests {
         let steps =
             vec![step("a", Ending::Passed("fine".into())), step("c", Ending::Failed("one\ntwo".into()))];
         let log = |name: &str| (0..100).map(|line| format!("{name} {line} {}\n", "x".repeat(300))).collect();
-        let text = report(steps).summary(log);
-        assert!(text.contains("\n== c: one\ntwo\n   | c 40 x"), "{text}");
+        let text = report(steps).summary(|name| vec![(format!("{name}.log").into(), log(name))]);
+        assert!(text.contains("\n== c: one\ntwo\n-- c.log:\n   | c 40 x"), "{text}");
         assert!(!text.contains("| c 39 ") && text.contains("| c 99 ") && !text.contains("| a "), "{text}");
         assert!(text.lines().all(|line| line.len() < 300), "{text}");
     }

@@ -59,10 +59,12 @@ huge_pages() { echo madvise >/sys/kernel/mm/transparent_hugepage/enabled; }
 swap_on() { mkswap /dev/tmem0 >/dev/null && swapon "$@" /dev/tmem0; }
 swap_off() { swapoff /dev/tmem0 || wrong "swapoff failed"; }
 
-# Runs a command in a group that may use so many MiB of memory.
+# Runs a command in a group that may use so many MiB of memory. With more it waits; it is not killed while all that it could
+# give up is on its way to a slow disk.
 limited() {
 	mkdir -p $CGROUP
-	echo "$1"M >$CGROUP/memory.max
+	echo "$1"M >$CGROUP/memory.high
+	echo $(($1 * 2))M >$CGROUP/memory.max
 	shift
 	sh -c 'echo $$ >'$CGROUP'/cgroup.procs; exec "$@"' sh "$@"
 }
@@ -194,6 +196,7 @@ scenario_swapoff_with_pages_in_use() {
 	# Until there is something to bring back.
 	while [ "$(stat puts)" -lt 6000 ] && kill -0 $job 2>/dev/null; do sleep 1; done
 	echo max >$CGROUP/memory.max
+	echo max >$CGROUP/memory.high
 	swap_off || return 1
 	wait $job || { cat /tmp/workload.log; wrong "tmem-workload failed"; return 1; }
 	unload

@@ -23,6 +23,65 @@ static void do_write(struct file *f, uint32_t limit, bool direct)
 	grow(f, first + n);
 }
 
+/* Makes a hole, or zeros. */
+static void punch(struct file *f, int mode, uint32_t first, uint32_t n)
+{
+	uint32_t i;
+
+	if (fallocate(f->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)first * SECTOR, (off_t)n * SECTOR)) {
+		if (errno == EOPNOTSUPP)
+			return;
+		die("fallocate %d %s %u+%u", mode, f->path, first, n);
+	}
+	for (i = 0; i < n; i++)
+		f->version[first + i] = 0;
+}
+
+/*
+ * A write whose data end in memory that cannot be read. The kernel may have prepared for all of it, and has parts of a
+ * large folio only; a hole in the middle may split it.
+ */
+static void do_short_write(struct file *f, uint32_t limit)
+{
+	static uint8_t *readable;
+	uint32_t first, n, i, there, done;
+	uint8_t *from;
+	ssize_t got;
+
+	if (!readable) {
+		readable = mmap(NULL, 2 * MOST * SECTOR, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (readable == MAP_FAILED || mprotect(readable + MOST * SECTOR, MOST * SECTOR, PROT_NONE))
+			die("memory that cannot be read");
+	}
+	span(limit, true, &first, &n);
+	if (!n)
+		return;
+	there = below(n);
+	from = readable + (MOST - there) * SECTOR;
+	prepare(f, first, there);
+	memcpy(from, buffer, (size_t)there * SECTOR);
+	got = pwrite(f->fd, from, (size_t)n * SECTOR, (off_t)first * SECTOR);
+	if (got < 0 && errno != EFAULT)
+		die("pwrite %s %u+%u, with %u that can be read", f->path, first, n, there);
+	done = got < 0 ? 0 : got / SECTOR;
+	grow(f, first + done);
+	/* What the kernel did not take, some sector perhaps in part, is written as it should have been. */
+	if (done < there) {
+		memcpy(buffer, from + (size_t)done * SECTOR, (size_t)(there - done) * SECTOR);
+		all_written(f, f->fd, first + done, there - done);
+		grow(f, first + there);
+	}
+	if (f->sectors <= first)
+		return;
+	i = first + PAGE_SECTORS * below(n / PAGE_SECTORS);
+	if (i + PAGE_SECTORS <= f->sectors && below(2))
+		punch(f, FALLOC_FL_PUNCH_HOLE, i, PAGE_SECTORS);
+	if (n > f->sectors - first)
+		n = f->sectors - first;
+	all_read(f, f->fd, first, n, "after a short write");
+	check(f, first, n, buffer, "after a short write");
+}
+
 /* Checks a run of pages through a mapping, and may then write them through it. */
 static void do_mapped(struct file *f, bool write)
 {
@@ -90,18 +149,12 @@ static void do_truncate(struct file *f, uint32_t limit)
 
 static void do_punch(struct file *f, int mode)
 {
-	uint32_t first, n, i;
+	uint32_t first, n;
 
 	if (!f->sectors)
 		return;
 	span(f->sectors, false, &first, &n);
-	if (fallocate(f->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)first * SECTOR, (off_t)n * SECTOR)) {
-		if (errno == EOPNOTSUPP)
-			return;
-		die("fallocate %d %s %u+%u", mode, f->path, first, n);
-	}
-	for (i = 0; i < n; i++)
-		f->version[first + i] = 0;
+	punch(f, mode, first, n);
 }
 
 /*
@@ -228,17 +281,18 @@ static void drop_caches(const char *what)
 
 /* What step() chooses from. */
 enum what {
-	WRITE, WRITE_DIRECT, WRITE_MAPPED, READ, READ_DIRECT, READ_MAPPED, READ_ALL, TRUNCATE, PUNCH, ZERO, SHIFT, REOPEN,
-	REPLACE, SYNC, FORGET, CLONE, DROP_CACHES, KINDS
+	WRITE, WRITE_DIRECT, WRITE_MAPPED, WRITE_SHORT, READ, READ_DIRECT, READ_MAPPED, READ_ALL, TRUNCATE, PUNCH, ZERO,
+	SHIFT, REOPEN, REPLACE, SYNC, FORGET, CLONE, DROP_CACHES, KINDS
 };
 
 static const struct {
 	const char *name;
 	unsigned int percent;
 } operations[KINDS] = {
-	[WRITE] = { "write", 18 },
+	[WRITE] = { "write", 14 },
 	[WRITE_DIRECT] = { "write direct", 10 },
 	[WRITE_MAPPED] = { "write mapped", 10 },
+	[WRITE_SHORT] = { "write short", 4 },
 	[READ] = { "read", 20 },
 	[READ_DIRECT] = { "read direct", 8 },
 	[READ_MAPPED] = { "read mapped", 10 },
@@ -273,6 +327,8 @@ void step(struct file *files, unsigned int nr, uint32_t limit)
 		return do_write(f, limit, true);
 	case WRITE_MAPPED:
 		return do_mapped(f, true);
+	case WRITE_SHORT:
+		return do_short_write(f, limit);
 	case READ:
 		return do_read(f, false);
 	case READ_DIRECT:
