@@ -641,6 +641,8 @@ run() {
 		;;
 	esac
 	echo madvise >$THP/enabled
+	# A job that failed leaves its reader, which keeps the files in use.
+	while ! echo 1 >$CGROUP/cgroup.kill || grep -q . $CGROUP/cgroup.procs; do sleep 1; done
 	umount $MNT 2>/dev/null
 	swapoff "$SWAP" 2>/dev/null
 	swapoff "$DISK" 2>/dev/null

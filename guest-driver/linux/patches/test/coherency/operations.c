@@ -64,7 +64,8 @@ static void do_short_write(struct file *f, uint32_t limit)
 	if (got < 0 && errno != EFAULT)
 		die("pwrite %s %u+%u, with %u that can be read", f->path, first, n, there);
 	done = got < 0 ? 0 : got / SECTOR;
-	grow(f, first + done);
+	if (done)
+		grow(f, first + done);
 	/* What the kernel did not take, some sector perhaps in part, is written as it should have been. */
 	if (done < there) {
 		memcpy(buffer, from + (size_t)done * SECTOR, (size_t)(there - done) * SECTOR);
