@@ -5,9 +5,11 @@
 
 mod client;
 mod server;
+mod socket;
 
 pub use client::{AskError, ask};
-pub use server::{Server, ServerError};
+pub use server::Server;
+pub use socket::ServerError;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,18 +1,14 @@
 //! The session's end of the control socket: one thread, one connection at a time, each for a limited time.
 
-use std::fs::{DirBuilder, Permissions};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
+use super::socket::{ServerError, Socket};
 use super::{Answer, REQUEST_MAX, Request};
 
 /// How long a connection may take, from its beginning to the last byte of the answer, beside what the session needs. Others wait
@@ -20,44 +16,12 @@ use super::{Answer, REQUEST_MAX, Request};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Rest after the host could not give a connection, which it may need to come to itself.
 const REST: Duration = Duration::from_millis(100);
-/// Most folders of [`private_folder`] that may be there already.
-const FOLDERS: u32 = 100;
-/// The longest path of a socket in such a folder: Linux numbers processes to 2^22.
-const LONGEST: &str = ".tmem-4194304-99/s";
-
-/// Why there is no control socket.
-#[derive(Debug, Error)]
-pub enum ServerError {
-    /// Something else has that name.
-    #[error("{}: there is a file of that name, and it is no socket; remove it or choose another name", .0.display())]
-    Taken(PathBuf),
-    /// Somebody answers there.
-    #[error("{}: another `tmem run` listens there; choose another name", .0.display())]
-    InUse(PathBuf),
-    /// Nobody could connect to it.
-    #[error("{}: too long for a socket; choose a path of at most 107 bytes, its folder of at most 88", .0.display())]
-    TooLong(PathBuf),
-    /// The host refused.
-    #[error("{}: cannot {doing}: {source}", path.display())]
-    Host {
-        /// The socket.
-        path: PathBuf,
-        /// What was tried.
-        doing: &'static str,
-        /// The host's answer.
-        #[source]
-        source: io::Error,
-    },
-}
-
 /// A control socket that is listened to. Dropping it removes it.
 #[derive(Debug)]
 pub struct Server {
-    path: PathBuf,
-    /// Device and inode of the socket: another may have been given the path meanwhile.
-    made: (u64, u64),
     over: Arc<AtomicBool>,
-    listener: UnixListener,
+    /// The thread that accepts has another.
+    _socket: Socket,
 }
 
 impl Server {
@@ -77,9 +41,10 @@ impl Server {
         patience: Duration,
         answer: impl Fn(Request) -> Result<serde_json::Value, String> + Send + 'static,
     ) -> Result<Self, ServerError> {
-        let server = listen(path)?;
+        let socket = Socket::listen(path)?;
         let host = |doing| move |source| ServerError::Host { path: path.into(), doing, source };
-        let (stop, accept) = (server.over.clone(), server.listener.try_clone().map_err(host("listen"))?);
+        let over = Arc::new(AtomicBool::new(false));
+        let (stop, accept) = (over.clone(), socket.listener().map_err(host("listen"))?);
         let serve = move || {
             while !stop.load(Ordering::Acquire) {
                 match accept.accept() {
@@ -90,74 +55,14 @@ impl Server {
             }
         };
         Builder::new().name("control".into()).spawn(serve).map_err(host("start a thread"))?;
-        Ok(server)
+        Ok(Self { over, _socket: socket })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Release);
-        // Wakes the thread that waits for a connection: for Linux a listening socket is like any other here.
-        if let Ok(listener) = self.listener.try_clone() {
-            let _ = UnixStream::from(OwnedFd::from(listener)).shutdown(std::net::Shutdown::Both);
-        }
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.made) {
-            let _ = std::fs::remove_file(&self.path);
-        }
         // The thread is not waited for: whom it serves may be slow, and what it asks may be what is ending.
-    }
-}
-
-/// A socket at `path`, whose connections nobody accepts yet. At no time does a file with other permissions have that name: it is
-/// made in a folder that only its owner may enter, and linked to its name, which replaces nothing.
-fn listen(path: &Path) -> Result<Server, ServerError> {
-    let host = |doing| move |source| ServerError::Host { path: path.into(), doing, source };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if [path, &parent.join(LONGEST)].into_iter().any(|path| SocketAddr::from_pathname(path).is_err()) {
-        return Err(ServerError::TooLong(path.into()));
-    }
-    let left = match std::fs::symlink_metadata(path) {
-        Ok(there) if !there.file_type().is_socket() => return Err(ServerError::Taken(path.into())),
-        Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => return Err(ServerError::InUse(path.into())),
-            // Left by a session that was killed.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
-            Err(error) => return Err(host("replace the socket that is there")(error)),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(host("look there")(error)),
-    };
-    let private = private_folder(parent).map_err(host("make a folder beside it"))?;
-    let inside = private.join("s");
-    let made = UnixListener::bind(&inside).and_then(|listener| {
-        std::fs::set_permissions(&inside, Permissions::from_mode(0o600))?;
-        let here = std::fs::symlink_metadata(&inside)?;
-        if left {
-            std::fs::remove_file(path)?;
-        }
-        std::fs::hard_link(&inside, path)?;
-        let over = Arc::new(AtomicBool::new(false));
-        Ok(Server { path: path.into(), made: (here.dev(), here.ino()), over, listener })
-    });
-    let _ = std::fs::remove_file(&inside);
-    let _ = std::fs::remove_dir(&private);
-    made.map_err(|error| match error.kind() {
-        // Since it was looked for above.
-        io::ErrorKind::AlreadyExists => ServerError::InUse(path.into()),
-        _ => host("make the socket")(error),
-    })
-}
-
-/// A new folder in `parent` that only its owner may enter. One of the same name may have been left by a process that was killed, or
-/// belong to one in another container, where processes have the same numbers.
-fn private_folder(parent: &Path) -> io::Result<PathBuf> {
-    let mut taken = 0;
-    loop {
-        let folder = parent.join(format!(".tmem-{}-{taken}", std::process::id()));
-        match DirBuilder::new().mode(0o700).create(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && taken + 1 < FOLDERS => taken += 1,
-            made => return made.map(|()| folder),
-        }
+        self.over.store(true, Ordering::Release);
     }
 }
 
@@ -250,6 +155,8 @@ impl Write for Timed<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::control::ask;
 
@@ -314,57 +221,5 @@ mod tests {
         let mut timed = Timed::new(&ours, Duration::ZERO);
         assert_eq!(timed.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(timed.write(b"x").unwrap_err().kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[test]
-    fn socket_when_another_session_was_given_its_path_is_left_to_it() {
-        let (_dir, path, first) = server();
-        std::fs::remove_file(&path).unwrap();
-        let _second = Server::start(&path, answer).unwrap();
-        drop(first);
-        assert!(ask(&path, &Request::Guests).is_ok());
-    }
-
-    #[test]
-    fn folder_when_its_name_is_taken_gets_another() {
-        let dir = tempfile::tempdir().unwrap();
-        let left = private_folder(dir.path()).unwrap();
-        let _server = Server::start(&dir.path().join("control"), answer).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "{}", left.display());
-    }
-
-    #[test]
-    fn path_when_nobody_could_connect_to_it_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        for long in [dir.path().join("s".repeat(120)), dir.path().join("d".repeat(100)).join("s")] {
-            let error = Server::start(&long, answer).unwrap_err().to_string();
-            assert!(error.contains("at most 107 bytes"), "{error}");
-        }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn socket_when_made_is_its_owner_s_alone_and_goes_with_the_server() {
-        let (dir, path, server) = server();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
-        drop(server);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn path_when_taken_is_refused_and_when_left_by_a_dead_session_is_used() {
-        let (dir, path, _server) = server();
-        let error = Server::start(&path, answer).unwrap_err().to_string();
-        assert!(error.contains("another `tmem run` listens there"), "{error}");
-        let file = dir.path().join("file");
-        std::fs::write(&file, "precious").unwrap();
-        let error = Server::start(&file, answer).unwrap_err().to_string();
-        assert!(error.contains("no socket") && file.exists(), "{error}");
-        let left = dir.path().join("left");
-        drop(UnixListener::bind(&left).unwrap());
-        let _again = Server::start(&left, answer).unwrap();
-        assert!(ask(&left, &Request::Guests).is_ok());
     }
 }
