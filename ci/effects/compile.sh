@@ -33,6 +33,7 @@ if [ -n "$turns" ]; then
 	begun=$(now)
 	compile 1
 	length=$(($(now) - begun))
+	[ $length -gt 0 ] || { echo "a turn is less than a second: this machine is too fast for turns of one file"; exit 4; }
 fi
 round=0 first=''
 while [ $round -lt "$rounds" ]; do

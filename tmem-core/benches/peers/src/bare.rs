@@ -20,13 +20,12 @@ impl Bare {
     /// With room for so many, which is touched.
     pub(crate) fn new(pages: u32) -> Self {
         let mut slots = Vec::with_capacity(pages as usize);
-        // SAFETY: advice about memory that is the vector's own; where its pages begin is rounded inwards by the kernel's
-        // rule that the address is a page's, and failure is allowed.
+        // SAFETY: advice about whole pages that are the vector's own; failure is allowed.
         unsafe {
             let start = slots.as_mut_ptr() as usize;
             let bytes = slots.capacity() * size_of::<Mutex<Slot>>();
             let first = start.next_multiple_of(PAGE_SIZE);
-            let length = (start + bytes).saturating_sub(first);
+            let length = (start + bytes).saturating_sub(first) / PAGE_SIZE * PAGE_SIZE;
             libc::madvise(first as *mut libc::c_void, length, libc::MADV_HUGEPAGE);
         }
         slots.resize_with(pages as usize, || Mutex::new(Slot { is_there: false, page: [1; PAGE_SIZE] }));

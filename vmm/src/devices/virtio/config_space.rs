@@ -1,16 +1,22 @@
 //! A device's configuration space: bytes that both sides read and of which the driver may write some.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-/// Shared by the device and its transport. Every byte by itself is whole; a number of several bytes may be seen half
-/// written, so no check may depend on one.
+use parking_lot::Mutex;
+
+/// Shared by the device and its transport. What one access reads or writes is whole; a number that the driver reads in several is, if
+/// the generation is the same before and after.
 #[derive(Debug)]
 pub struct ConfigSpace {
-    bytes: Box<[AtomicU8]>,
+    state: Mutex<State>,
     writable: Range<usize>,
+}
+
+#[derive(Debug)]
+struct State {
+    bytes: Box<[u8]>,
     /// Changes of the device's.
-    generation: AtomicU32,
+    generation: u32,
 }
 
 impl ConfigSpace {
@@ -21,32 +27,32 @@ impl ConfigSpace {
 
     /// A space of which the driver may write the bytes of `writable`.
     pub fn new(bytes: &[u8], writable: Range<usize>) -> Self {
-        let bytes = bytes.iter().map(|byte| AtomicU8::new(*byte)).collect();
-        Self { bytes, writable, generation: AtomicU32::new(0) }
+        Self { state: Mutex::new(State { bytes: bytes.into(), generation: 0 }), writable }
     }
 
     /// Copies what is from `at` on into `data`; what lies behind the end leaves it as it is.
     pub fn read(&self, at: usize, data: &mut [u8]) {
-        let bytes = self.bytes.iter().skip(at);
-        data.iter_mut().zip(bytes).for_each(|(to, from)| *to = from.load(Ordering::Relaxed));
+        let state = self.state.lock();
+        data.iter_mut().zip(state.bytes.iter().skip(at)).for_each(|(to, from)| *to = *from);
     }
 
     /// The device's write. Its transport has to tell the driver, who reads again.
     pub fn set(&self, at: usize, data: &[u8]) {
-        self.bytes.iter().skip(at).zip(data).for_each(|(byte, from)| byte.store(*from, Ordering::Relaxed));
-        self.generation.fetch_add(1, Ordering::Release);
+        let mut state = self.state.lock();
+        state.bytes.iter_mut().skip(at).zip(data).for_each(|(byte, from)| *byte = *from);
+        state.generation = state.generation.wrapping_add(1);
     }
 
     /// Another number after each of the device's writes (virtio 1.2, section 4.2.2: `ConfigGeneration`).
     pub fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Acquire)
+        self.state.lock().generation
     }
 
     /// The driver's write: what it may not write stays as it is.
     pub fn write(&self, at: usize, data: &[u8]) {
-        for ((index, byte), from) in self.bytes.iter().enumerate().skip(at).zip(data) {
+        for ((index, byte), from) in self.state.lock().bytes.iter_mut().enumerate().skip(at).zip(data) {
             if self.writable.contains(&index) {
-                byte.store(*from, Ordering::Relaxed);
+                *byte = *from;
             }
         }
     }
