@@ -40,6 +40,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) busybox: &'a Path,
     pub(crate) programs: &'a Programs,
     pub(crate) modules: &'a [Module],
+    /// Names of the modules that the kernel has built in.
+    pub(crate) builtin: String,
     pub(crate) files: &'a [(String, PathBuf)],
 }
 
@@ -48,6 +50,7 @@ pub(crate) fn initramfs(parts: &Parts<'_>) -> Result<Initramfs> {
     let mut root = base(parts.busybox, parts.modules)?;
     root.file("/init", 0o755, INIT)?.host_file("/bin/tmem-workload", &parts.programs.workload)?;
     root.host_file("/bin/tmem-guest", &parts.programs.guest)?;
+    root.file("/modules/builtin", 0o644, parts.builtin.as_str())?;
     for (path, file) in parts.files {
         root.program(path, file)?;
     }

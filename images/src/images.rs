@@ -188,6 +188,7 @@ impl Images {
             busybox: &self.busybox()?,
             programs: &self.programs()?,
             modules: &modules,
+            builtin: kernel.modules.builtin(),
             files: &spec.files,
         })?;
         self.keep(&format!("initramfs-{}", spec.kernel), &root)

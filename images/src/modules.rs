@@ -54,6 +54,11 @@ impl ModuleSet {
         Ok(order)
     }
 
+    /// The names of what is built into the kernel, one a line.
+    pub(crate) fn builtin(&self) -> String {
+        self.builtin.iter().map(|name| format!("{name}\n")).collect()
+    }
+
     fn get(&self, name: &str) -> Result<&Module> {
         self.modules
             .get(name)

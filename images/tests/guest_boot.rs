@@ -90,6 +90,15 @@ fn the_programs_exit_status_is_passed_through() {
 }
 
 #[test]
+fn a_module_that_is_nowhere_ends_the_guest_with_its_name() {
+    let Some(reports) = boot("guest.modules=virtio_blk,virtio_bulk") else { return };
+
+    let what = event(&reports, "error")["what"].as_str().unwrap();
+    assert!(what.starts_with("no module virtio_bulk:"), "{what}");
+    assert_eq!(event(&reports, "end")["status"], 125);
+}
+
+#[test]
 fn a_word_that_init_does_not_know_ends_the_guest_with_its_name() {
     let Some(reports) = boot("guest.swop=/dev/vda") else { return };
 

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::measure::Mode;
 use super::scenario::Guest;
 use crate::files::{self, FileError};
@@ -21,7 +23,8 @@ pub(crate) struct Consoles {
     lone: Option<String>,
     texts: BTreeMap<String, String>,
     others: String,
-    states: BTreeMap<String, String>,
+    /// How far each guest is, with the rounds that it has behind it.
+    states: BTreeMap<String, (usize, String)>,
     said: Instant,
 }
 
@@ -81,9 +84,13 @@ impl Consoles {
         let console = self.texts.entry(guest.clone()).or_default();
         console.push_str(text);
         console.push('\n');
-        if let Some(state) = state_of(text) {
-            self.states.insert(guest, state);
-            self.say();
+        if let Some(report) = report_in(text) {
+            let rounds = self.states.get(&guest).map_or(0, |(rounds, _)| *rounds);
+            if let Some(state) = state_of(&report, rounds) {
+                let rounds = rounds + usize::from(event_of(&report) == Some("run"));
+                self.states.insert(guest, (rounds, state));
+                self.say();
+            }
         }
     }
 
@@ -91,7 +98,7 @@ impl Consoles {
         if self.said.elapsed() >= BEAT {
             self.said = Instant::now();
             let states: Vec<String> =
-                self.states.iter().map(|(guest, state)| format!("{guest} {state}")).collect();
+                self.states.iter().map(|(guest, (_, state))| format!("{guest} {state}")).collect();
             eprintln!("demo: swap to {}: {}", self.mode.name(), states.join(", "));
         }
     }
@@ -104,16 +111,24 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// What a report line says about how far a guest is.
-fn state_of(text: &str) -> Option<String> {
+/// The report in a line.
+fn report_in(text: &str) -> Option<Value> {
     let (_, json) = text.split_once("TMEM-REPORT ")?;
-    let report: serde_json::Value = serde_json::from_str(json).ok()?;
-    let word = |name: &str| report.get(name)?.as_str();
-    match word("event")? {
+    serde_json::from_str(json).ok()
+}
+
+fn event_of(report: &Value) -> Option<&str> {
+    report.get("event")?.as_str()
+}
+
+/// What a report says about how far a guest is that has `rounds` behind it: the first is memory, the second a file.
+fn state_of(report: &Value, rounds: usize) -> Option<String> {
+    match event_of(report)? {
         "progress" => {
             let number = |name: &str| report.get(name)?.as_u64();
             let percent = number("done")? * 100 / number("pages")?.max(1);
-            Some(format!("{} {percent} %", word("phase")?))
+            let round = if rounds == 0 { "memory" } else { "file" };
+            Some(format!("{round} {} {percent} %", report.get("phase")?.as_str()?))
         }
         "end" => Some("done".into()),
         event => Some(event.into()),
@@ -173,10 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_told_in_per_cent() {
-        let text = "TMEM-REPORT {\"event\":\"progress\",\"phase\":\"fill\",\"done\":16,\"pages\":64}";
-        assert_eq!(state_of(text).as_deref(), Some("fill 25 %"));
-        assert_eq!(state_of("TMEM-REPORT {\"event\":\"end\",\"status\":0}").as_deref(), Some("done"));
-        assert_eq!(state_of("noise"), None);
+    fn progress_is_told_by_round_and_in_per_cent() {
+        let state = |text: &str| Some(after(text).states.get("g1")?.1.clone());
+        let progress =
+            "g1| TMEM-REPORT {\"event\":\"progress\",\"phase\":\"fill\",\"done\":16,\"pages\":64}\n";
+        let run = "g1| TMEM-REPORT {\"event\":\"run\",\"pages\":64}\n";
+        let end = "g1| TMEM-REPORT {\"event\":\"end\",\"status\":0}\n";
+        assert_eq!(state(progress).as_deref(), Some("memory fill 25 %"));
+        assert_eq!(state(&[progress, run, progress].concat()).as_deref(), Some("file fill 25 %"));
+        assert_eq!(state(end).as_deref(), Some("done"));
+        assert_eq!(state("g1| noise\n"), None);
     }
 }

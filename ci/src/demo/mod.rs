@@ -36,7 +36,8 @@ use scenario::Guest;
 /// tmem in front of the same disks.
 ///
 /// Installs and builds what is missing, runs on this machine's KVM if Linux boots on it and else in the lab, and says which.
-/// The report is in target/demo/report.json, and drawn in report.svg. Exit status 1 if a page was corrupt or the counters contradict each other.
+/// The report is in target/demo/report.json, and drawn in report.svg. Exit status 1 if a page was
+/// corrupt, the counters contradict each other, nothing was swapped, or nothing came from the store.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print the report as JSON on standard output instead of the table.

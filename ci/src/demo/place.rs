@@ -51,8 +51,16 @@ pub(super) fn run(guests: &[Guest], lab: bool, dir: &Path) -> Result<Ran, DemoEr
         eprintln!("demo: running on this machine: {}", here.why);
         return native(guests, here.why, dir);
     }
-    eprintln!("demo: running in the lab: {}", here.why);
-    in_lab(&Lab::prepare()?, guests, &Mode::BOTH, here.why, dir)
+    let why = without_advice(&here.why).to_owned();
+    eprintln!("demo: running in the lab: {why}");
+    in_lab(&Lab::prepare()?, guests, &Mode::BOTH, why, dir)
+}
+
+/// Why Linux guests do not run here, without the doctor's advice to use the lab, which is followed already.
+fn without_advice(why: &str) -> &str {
+    let before = why.find("cargo xtask lab").and_then(|at| why.get(..at)).unwrap_or_default();
+    let reason = before.rfind([';', ':']).and_then(|end| why.get(..end));
+    reason.unwrap_or(why)
 }
 
 /// Runs `guests` in the lab, in each of `modes`: every mode in a lab of its own, all at once, because an emulated host
@@ -183,6 +191,13 @@ fn run_natively(
 mod tests {
     use super::*;
     use crate::demo::scenario;
+
+    #[test]
+    fn the_reason_stays_and_the_advice_goes() {
+        assert_eq!(without_advice("it died; use the emulated host (cargo xtask lab), or another"), "it died");
+        assert_eq!(without_advice("no PC: use another KVM, or the lab (cargo xtask lab)"), "no PC");
+        assert_eq!(without_advice("as --lab asks"), "as --lab asks");
+    }
 
     #[test]
     fn guests_start_with_empty_disks() {

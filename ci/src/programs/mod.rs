@@ -33,7 +33,7 @@ const REPORT: &str = "report.json";
 
 /// Run fio, stress-ng, gcc and PostgreSQL in guests that are short of memory, with tmem off, for swap, for files, for both, and tiny.
 ///
-/// The programs come from Debian's packages. Takes an hour or two; the report is in target/programs/report.json. Exit status 1 if
+/// The programs come from Debian's packages. Each of the 8 x 5 cells takes two to ten minutes; the report is in target/programs/report.json. Exit status 1 if
 /// anything is corrupt, stalls, or makes a guest's kernel complain.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

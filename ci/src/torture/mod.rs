@@ -30,7 +30,7 @@ const SILENCE: Duration = Duration::from_secs(30 * 60);
 /// Longest time for a world.
 const TOTAL: Duration = Duration::from_secs(4 * 3600);
 
-/// Run the scenarios for a tmem-aware kernel in the lab: coherency torture, stress, fio, e2fsck, xfs_repair; takes an hour.
+/// Run the scenarios for a tmem-aware kernel in the lab: coherency torture, stress, fio, e2fsck, xfs_repair; takes an hour or two.
 ///
 /// Needs what `cargo xtask setup --torture` installs. Each scenario prints ok, skip or FAIL; the consoles are in target/torture.
 #[derive(Debug, clap::Args)]
@@ -113,11 +113,12 @@ pub(crate) fn quick(lab: &Lab, dir: &Path, sink: &mut dyn Write) -> Result<usize
 
 /// Reads the name of a kernel with the patches.
 fn tmem_aware(name: &str) -> Result<KernelId, String> {
-    match name.parse()? {
-        KernelId::Stock(series) => {
+    match name.parse() {
+        Ok(KernelId::Stock(series)) => {
             Err(format!("stock-{series} is not tmem-aware; there are small and debug"))
         }
-        aware => Ok(aware),
+        Ok(aware) => Ok(aware),
+        Err(_) => Err(format!("no kernel {name} here; there are small and debug")),
     }
 }
 
@@ -185,6 +186,15 @@ mod tests {
 
     const GOOD: &str =
         "ok a\r\nskip b needs the fake store\r\nTMEM-REPORT {\"event\":\"end\",\"status\":0}\r\n";
+
+    #[test]
+    fn only_tmem_aware_kernels_are_offered() {
+        assert_eq!(tmem_aware("debug"), Ok(KernelId::Debug));
+        for other in ["stock-6.12", "smal"] {
+            let error = tmem_aware(other).unwrap_err();
+            assert!(error.ends_with("there are small and debug"), "{error}");
+        }
+    }
 
     #[test]
     fn a_good_console_has_no_faults() {

@@ -326,12 +326,14 @@ impl World {
         } else {
             String::new()
         };
+        // Debian's cloud kernels have none.
+        let xfs = if matches!(self.kernel, KernelId::Stock(_)) { "" } else { ",xfs" };
         format!(
             "[store]\nsize = \"{}\"\n\n[[guest]]\nname = \"torture\"\nkernel = \"{}/{}\"\n\
              initrd = \"/lab/initramfs\"\nmemory = \"{}M\"\nvcpus = 2\n\
              transport = \"{}\"\n\
              disks = [\"/tmp/swap.img\", \"/tmp/data.img\"{programs}{other}]\ntmem = {{ {} }}\n\
-             cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk,ext4,xfs \
+             cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk,ext4{xfs} \
              {root} guest.run=env,SECONDS_OF_STRESS={},{variables}{script},{scenarios}\"\n",
             self.store,
             place_of(self.kernel),

@@ -82,5 +82,7 @@ impl<'a> Line<'a> {
 
 /// Above the lines.
 pub(super) const HEAD: &str = "\
+ratio: the median of the rounds' ratios
+
 | measure | ours | compared with | ratio | target | |
 |---|---|---|---|---|---|";
