@@ -168,10 +168,13 @@ impl Session {
             series.start(started);
         }
         while left > 0 {
-            left -= self.start_due(started);
+            let failed = self.start_due(started);
+            left -= failed.len();
             if left == 0 {
                 break;
             }
+            // The report says it too, but others go on until then.
+            failed.iter().for_each(|said| say(format_args!("{said}")));
             let next_start = self.waiting().map(|delay| started + delay).min();
             let next_line = self.options.series.as_ref().and_then(Series::due);
             let deadline = next_start.into_iter().chain(next_watch).chain(next_line).min();
@@ -216,9 +219,9 @@ impl Session {
         self.slots.iter().filter(|s| matches!(s.state, State::Waiting)).map(|s| s.config.start_delay)
     }
 
-    /// Starts the guests whose time has come; returns how many could not be started.
-    fn start_due(&mut self, started: Instant) -> usize {
-        let mut failed = 0;
+    /// Starts the guests whose time has come; returns what is to be said of those that could not be started.
+    fn start_due(&mut self, started: Instant) -> Vec<String> {
+        let mut failed = Vec::new();
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get(index) else { break };
             if !matches!(slot.state, State::Waiting) || started.elapsed() < slot.config.start_delay {
@@ -227,8 +230,7 @@ impl Session {
             let state = match self.start(index, &slot.config) {
                 Ok(running) => running,
                 Err(error) => {
-                    say(format_args!("{}: {error}", slot.config.spec.name));
-                    failed += 1;
+                    failed.push(format!("{}: not started: {error}", slot.config.spec.name));
                     State::Failed(error)
                 }
             };
