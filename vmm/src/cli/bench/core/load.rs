@@ -9,7 +9,7 @@ use tmem_core::{Budget, Client, Key, PAGE_SIZE, Page, PoolId, Store};
 
 use super::super::corpus::Corpus;
 use super::super::histogram::Histogram;
-use super::super::progress::{Progress, SILENT};
+use super::super::progress::Progress;
 use super::{BenchError, Churn, CoreArgs, Seq};
 use crate::config::CodecChoice;
 
@@ -141,12 +141,9 @@ impl Load<'_> {
         for n in (0..self.args.pages).step_by(2) {
             self.put(n)?;
         }
+        let time = Duration::from_secs_f64(self.args.seconds);
         let measuring = format!("measuring for {} s with {} thread(s)", self.args.seconds, self.args.threads);
-        if self.args.seconds >= SILENT.as_secs_f64() {
-            eprintln!("{measuring}");
-        } else {
-            self.progress.step(measuring);
-        }
+        self.progress.step_for(time, measuring);
         let over = AtomicBool::new(false);
         let start = Instant::now();
         let results: Vec<Result<Worker, BenchError>> = thread::scope(|scope| {
@@ -155,7 +152,7 @@ impl Load<'_> {
             let threads = 1..=u64::from(self.args.threads);
             let threads: Vec<_> = threads.map(|seed| scope.spawn(move || load.worker(seed, over))).collect();
             // Not a wait for anything: this is how long the user asked to measure.
-            thread::sleep(Duration::from_secs_f64(self.args.seconds));
+            thread::sleep(time);
             over.store(true, Ordering::Relaxed);
             keeper.thread().unpark();
             threads.into_iter().map(|t| t.join().unwrap_or(Err(BenchError::Wrong(u32::MAX)))).collect()
