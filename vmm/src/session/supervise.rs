@@ -15,7 +15,7 @@ use super::series::{GuestLine, Line, Series};
 use super::signals::{self, Signal};
 use super::tmem::{Share, Tmem, TmemError};
 use super::{say, watch};
-use crate::config::{GuestConfig, RunConfig};
+use crate::config::{FileRole, GuestConfig, RunConfig};
 use crate::control::ServerError;
 use crate::devices::console::Console;
 use crate::devices::output::Output;
@@ -69,8 +69,8 @@ pub(super) enum StartError {
     Guest(#[from] GuestError),
     #[error(transparent)]
     Tmem(#[from] TmemError),
-    #[error("cannot create its console file: {0}")]
-    Console(#[source] io::Error),
+    #[error("its console's file {0}")]
+    Console(String),
 }
 
 pub(super) enum Event {
@@ -245,7 +245,10 @@ impl Session {
         let ram = GuestRam::new(&config.spec.memory)?;
         let share = self.tmem.share(&self.system, config, &ram)?;
         let console = match &config.console {
-            Some(path) => Console::file(path).map_err(StartError::Console)?,
+            Some(path) => Console::file(path).map_err(|error| {
+                let why = FileRole::Output.trouble(path, &error);
+                StartError::Console(format!("{}: {why}", path.display()))
+            })?,
             None if self.terminal => Console::terminal(&self.output),
             None => Console::lines(&config.spec.name, &self.output),
         };
