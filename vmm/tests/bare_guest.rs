@@ -9,7 +9,7 @@ use tmem_bare::control::Verdict;
 use tmem_core::{ClientConfig, Store, StoreConfig};
 use tmem_vmm::bare::{
     self, Attack, BareError, BenchConfig, CaseResult, Ending, Machine, MachineConfig, Payload, Plan, Setting,
-    Until,
+    Step, Until,
 };
 use tmem_vmm::kvm::{Flavour, System, Transport};
 
@@ -33,9 +33,19 @@ fn failed(results: &[CaseResult]) -> Vec<&CaseResult> {
 #[test]
 fn selftest_when_run_passes_every_case() {
     let Some((system, setting)) = system() else { return };
-    let results = bare::selftest(&system, setting, 1, |_| {}).unwrap();
+    let mut begun = Vec::new();
+    let watch = |step: &Step| {
+        if let Step::Begins(name) = step {
+            begun.push(name.clone());
+        }
+    };
+    let results = bare::selftest(&system, setting, 1, watch).unwrap();
     assert!(failed(&results).is_empty(), "{:#?}", failed(&results));
     assert!(results.iter().filter(|case| case.verdict == Verdict::Passed).count() >= 50);
+    // The last one is the payload's own end.
+    let ran = results.iter().filter(|case| case.verdict == Verdict::Passed).map(|case| &case.name);
+    assert_eq!(begun.iter().collect::<Vec<_>>(), ran.take(begun.len()).collect::<Vec<_>>());
+    assert!(begun.len() >= 49);
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn a_bad_trace_is_refused_with_file_and_position_and_the_status_of_a_bad_corpus(
         ("0", "", "--capacity"),
         ("1.5", "", "--capacity"),
         ("0.1", "", "--capacity"),
-        ("1", "--shards 3", "shards"),
+        ("1", "--shards 3", "0 or a power of two to 4096"),
         ("1", "--policy mru", "--policy"),
     ] {
         let text = refused("text", capacity, more);
@@ -112,7 +112,20 @@ fn a_bad_trace_is_refused_with_file_and_position_and_the_status_of_a_bad_corpus(
 fn a_store_with_little_room_evicts_and_keeps_its_pages_right() {
     let args =
         ["--mode", "churn", "--pages", "40000", "--room", "0.1", "--seconds", "0.2", "--verify", "--json"];
-    assert!(report(&args)["ops_per_s"].as_f64().unwrap() > 0.0);
+    let report = report(&args);
+    assert!(report["ops_per_s"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["room"].as_f64(), Some(0.1));
+    assert!(report["evicted"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn a_store_with_room_for_all_says_so() {
+    let output = bench(&["--pages", "64", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["room"].is_null() && report["evicted"] == 0, "{report}");
+    let table = String::from_utf8(bench(&["--pages", "64"]).stdout).unwrap();
+    let room = table.lines().find(|line| line.starts_with("room"));
+    assert!(room.is_some_and(|line| line.ends_with(" -")), "{table}");
 }
 
 #[test]

@@ -63,7 +63,8 @@ fn mistakes_when_made_are_told_with_what_to_do() {
     for (words, why) in [
         ("balloon a lots", "`lots` is not a size"),
         ("cap a all", "or `none`"),
-        ("share a", "--reservation"),
+        ("share a", "give --reservation or --weight"),
+        ("stop a", "no command `stop`: guests, balloon, cap, share, freeze, thaw"),
         ("balloon a", "<SIZE>"),
     ] {
         let (status, _, said) = control(&socket, &words.split(' ').collect::<Vec<_>>());

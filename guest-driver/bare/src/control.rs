@@ -62,6 +62,8 @@ commands! {
     Start = 9;
     /// The measurement has ended: word 0 is the time stamp counter, the words after it are the payload's counters.
     Stop = 10;
+    /// A case begins: the text is its name.
+    Begin = 11;
 }
 
 /// How a case ended.

@@ -25,6 +25,15 @@ pub struct CaseResult {
     pub why: String,
 }
 
+/// What is heard of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The one of this name begins. A case that is skipped does not.
+    Begins(String),
+    /// One has ended.
+    Ended(CaseResult),
+}
+
 /// The world of one vCPU of a bare guest: tmem, and the control port.
 pub(super) struct World {
     pub(super) machine: usize,
@@ -52,6 +61,7 @@ impl World {
             Some(Command::Done) => self.ended = Some(Ending::Done),
             Some(Command::Panic) => self.ended = Some(Ending::Panicked(self.text())),
             Some(Command::Barrier) => self.rendezvous.wait(),
+            Some(Command::Begin) => self.step(Step::Begins(self.text())),
             Some(Command::Case) => self.case(),
             Some(Command::Freeze) => self.dispatcher.client().freeze(),
             Some(Command::Thaw) => self.dispatcher.client().thaw(),
@@ -83,7 +93,11 @@ impl World {
         let verdict =
             self.words().first().and_then(|word| Verdict::from_word(*word)).unwrap_or(Verdict::Failed);
         let result = CaseResult { name: name.to_owned(), verdict, why: why.to_owned() };
-        self.tell(Event::Case { machine: self.machine, result });
+        self.step(Step::Ended(result));
+    }
+
+    fn step(&self, step: Step) {
+        self.tell(Event::Case { machine: self.machine, step });
     }
 
     fn tell(&self, event: Event) {

@@ -16,7 +16,7 @@ mod setting;
 mod suite;
 
 pub use bench::{BatchReport, BenchConfig, BenchReport, bench};
-pub use control::CaseResult;
+pub use control::{CaseResult, Step};
 pub use core_put::CorePutError;
 pub use error::BareError;
 pub use histogram::Durations;

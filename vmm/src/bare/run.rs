@@ -12,7 +12,7 @@ use tmem_core::{Budget, Store};
 
 use super::control::World;
 use super::rendezvous::Rendezvous;
-use super::{BareError, CaseResult, Durations, Machine};
+use super::{BareError, CaseResult, Durations, Machine, Step};
 use crate::kvm::{CpuState, Exit, Kicker, Vcpu};
 use crate::memory::GuestRam;
 
@@ -102,11 +102,11 @@ impl Outcome {
 pub(super) enum Event {
     Started { machine: usize, vcpu: u32, at: Instant, words: Vec<u64> },
     Stopped { machine: usize, vcpu: u32, at: Instant, words: Vec<u64> },
-    Case { machine: usize, result: CaseResult },
+    Case { machine: usize, step: Step },
     Ended { machine: usize, vcpu: u32, ending: Ending },
 }
 
-/// Runs guests to their ends. `watch` sees each case as it ends, with the guest's name.
+/// Runs guests to their ends. `watch` sees each case as it begins and ends, with the guest's name.
 ///
 /// # Errors
 /// [`BareError::Thread`].
@@ -114,7 +114,7 @@ pub fn run(
     store: &Arc<Store>,
     machines: Vec<Machine>,
     plan: &Plan,
-    mut watch: impl FnMut(&str, &CaseResult),
+    mut watch: impl FnMut(&str, &Step),
 ) -> Result<Vec<Outcome>, BareError> {
     let (events, heard) = channel();
     let mut crew = Crew::start(store, machines, events)?;
@@ -130,7 +130,7 @@ fn listen(
     heard: &Receiver<Event>,
     plan: &Plan,
     log: &mut Log,
-    watch: &mut impl FnMut(&str, &CaseResult),
+    watch: &mut impl FnMut(&str, &Step),
 ) {
     let mut end = Instant::now() + plan.limit;
     let mut ask = None;
@@ -200,7 +200,7 @@ impl Log {
         self.outcomes.get(machine).is_some_and(|outcome| outcome.endings.iter().all(Option::is_some))
     }
 
-    fn take(&mut self, event: Event, crew: &Crew, watch: &mut impl FnMut(&str, &CaseResult)) {
+    fn take(&mut self, event: Event, crew: &Crew, watch: &mut impl FnMut(&str, &Step)) {
         match event {
             Event::Started { machine, vcpu, at, words } => {
                 self.started.push((machine, vcpu, at, words.first().copied().unwrap_or_default()));
@@ -222,10 +222,12 @@ impl Log {
                     });
                 }
             }
-            Event::Case { machine, result } => {
+            Event::Case { machine, step } => {
                 if let Some(outcome) = self.outcomes.get_mut(machine) {
-                    watch(&outcome.name, &result);
-                    outcome.cases.push(result);
+                    watch(&outcome.name, &step);
+                    if let Step::Ended(result) = step {
+                        outcome.cases.push(result);
+                    }
                 }
             }
             Event::Ended { machine, vcpu, ending } => {

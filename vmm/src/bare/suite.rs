@@ -9,7 +9,8 @@ use tmem_bare::selftest::{CAP_BYTES, MAX_POOLS, SHARED, USER_MODE};
 use tmem_core::{ClientConfig, SharedUuid, Store, StoreConfig};
 
 use super::{
-    BareError, CaseResult, Machine, MachineConfig, Outcome, Payload, Plan, Privilege, Setting, Until, run,
+    BareError, CaseResult, Machine, MachineConfig, Outcome, Payload, Plan, Privilege, Setting, Step, Until,
+    run,
 };
 use crate::kvm::{System, Transport};
 
@@ -19,10 +20,12 @@ const STORE_BYTES: u64 = 256 << 20;
 const ATTACKER_CAP: u64 = 1 << 20;
 /// Pages that the attacked guest puts and gets in one round, alone and in a batch.
 const VICTIM: Parameters = Parameters { pages: 32, batch: 32 };
+/// The first case of the attack, during which it happens.
+const ATTACK: &str = "attack_leaves_host_and_attacker_alive";
 /// How long any of them may take, on the slowest of machines: an emulated one under load.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Walks through the ABI's rules; `watch` sees each case as it ends.
+/// Walks through the ABI's rules; `watch` sees each case as it begins and ends.
 ///
 /// # Errors
 /// [`BareError`] when the guest cannot be made. A guest that dies is a failed case.
@@ -30,7 +33,7 @@ pub fn selftest(
     system: &System,
     setting: Setting,
     seed: u64,
-    mut watch: impl FnMut(&CaseResult),
+    mut watch: impl FnMut(&Step),
 ) -> Result<Vec<CaseResult>, BareError> {
     let store = store()?;
     let config = MachineConfig { seed, ..config("selftest", Payload::Selftest, setting) };
@@ -42,7 +45,7 @@ pub fn selftest(
 ///
 /// # Errors
 /// [`BareError`] when the guest cannot be made.
-pub fn user_mode(system: &System, mut watch: impl FnMut(&CaseResult)) -> Result<Vec<CaseResult>, BareError> {
+pub fn user_mode(system: &System, mut watch: impl FnMut(&Step)) -> Result<Vec<CaseResult>, BareError> {
     let store = store()?;
     let setting = Setting { transport: Transport::Xen, privilege: Privilege::User };
     let parameters = [USER_MODE, 0, 0, 0];
@@ -70,7 +73,7 @@ pub fn attack(
     system: &System,
     setting: Setting,
     attack: Attack,
-    mut watch: impl FnMut(&CaseResult),
+    mut watch: impl FnMut(&Step),
 ) -> Result<Vec<CaseResult>, BareError> {
     let store = store()?;
     let Attack { seed, steps, vcpus } = attack;
@@ -83,6 +86,7 @@ pub fn attack(
     victim.seed = seed;
     victim.parameters = VICTIM.to_words();
     victim.client.cap_bytes = u64::MAX;
+    watch(&Step::Begins(ATTACK.to_owned()));
     let machines = vec![Machine::new(system, &store, attacker)?, Machine::new(system, &store, victim)?];
     let attacker_client = machines.first().map(|machine| machine.client().clone());
     let plan = Plan { until: Until::Ended(0), limit: LIMIT };
@@ -91,12 +95,12 @@ pub fn attack(
     let held = attacker_client.map_or(0, |client| client.usage().bytes);
     let over_cap = (held > ATTACKER_CAP).then(|| format!("it holds {held} bytes, its cap is {ATTACKER_CAP}"));
     let results = [
-        ("attack_leaves_host_and_attacker_alive", outcomes.first().and_then(Outcome::failure)),
+        (ATTACK, outcomes.first().and_then(Outcome::failure)),
         ("attacker_stays_within_its_cap", over_cap),
         ("other_guest_is_not_touched_by_an_attack", outcomes.get(1).and_then(damage)),
     ];
     let results = results.map(|(name, failure)| case(name, failure));
-    results.iter().for_each(&mut watch);
+    results.iter().for_each(|case| watch(&Step::Ended(case.clone())));
     Ok(results.to_vec())
 }
 
@@ -119,13 +123,13 @@ fn cases(
     store: &Arc<Store>,
     machine: Machine,
     last: &str,
-    watch: &mut impl FnMut(&CaseResult),
+    watch: &mut impl FnMut(&Step),
 ) -> Result<Vec<CaseResult>, BareError> {
     let plan = Plan { until: Until::Ended(0), limit: LIMIT };
-    let outcomes = run(store, vec![machine], &plan, |_, case| watch(case))?;
+    let outcomes = run(store, vec![machine], &plan, |_, step| watch(step))?;
     let Some(outcome) = outcomes.into_iter().next() else { return Ok(Vec::new()) };
     let end = case(last, outcome.failure());
-    watch(&end);
+    watch(&Step::Ended(end.clone()));
     let mut results = outcome.cases;
     results.push(end);
     Ok(results)

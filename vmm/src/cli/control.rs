@@ -1,13 +1,16 @@
 //! `tmem control`: what a running `tmem run --control` is asked.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::wrong;
 use crate::config::Size;
 use crate::control::{Request, ask};
 use crate::memory::PAGE_SIZE;
@@ -18,9 +21,9 @@ use crate::memory::PAGE_SIZE;
 /// its target in the guest's own time: see how far it is with `guests`. Exit status: 0 when it was done, 1 when it was not; what
 /// was refused has changed nothing, and what was not answered may be done yet.
 ///
-/// The socket speaks JSON, a line each way and one request a connection: {"do":"balloon","guest":"a","bytes":16777216} is answered by
-/// {"ok":...} or {"error":"why"}.
+/// The socket speaks JSON, a line each way and one request a connection (see the end of --help).
 #[derive(Debug, Args)]
+#[command(after_long_help = REQUESTS)]
 pub(super) struct ControlArgs {
     /// The socket that `tmem run --control` was given
     #[arg(value_name = "SOCKET")]
@@ -31,6 +34,17 @@ pub(super) struct ControlArgs {
     #[command(subcommand)]
     action: Action,
 }
+
+const REQUESTS: &str = r#"What the socket is asked, one line each; sizes are in bytes:
+  {"do":"guests"}
+  {"do":"balloon","guest":"a","bytes":16777216}
+  {"do":"cap","guest":"a","bytes":33554432}
+  {"do":"cap","guest":"a","bytes":null}
+  {"do":"share","guest":"a","reservation_bytes":33554432,"weight":200}
+  {"do":"freeze","guest":"a"}
+  {"do":"thaw","guest":"a"}
+A cap of null is none. Of a share, reservation_bytes or weight may be left out: it stays as it is.
+The answer is a line too: {"ok":...}, or {"error":"why"} when nothing was done."#;
 
 #[derive(Debug, Subcommand)]
 enum Action {
@@ -57,7 +71,7 @@ enum Action {
         /// The guest's name
         guest: String,
         /// Bytes that no other guest's puts push out
-        #[arg(long, value_name = "SIZE", required_unless_present = "weight")]
+        #[arg(long, value_name = "SIZE")]
         reservation: Option<Size>,
         /// Its part of the rest, against the other guests' weights
         #[arg(long, value_name = "N")]
@@ -73,6 +87,9 @@ enum Action {
         /// The guest's name
         guest: String,
     },
+    /// Anything else, to be refused by its name.
+    #[command(external_subcommand)]
+    Unknown(Vec<OsString>),
 }
 
 /// A limit, or none.
@@ -87,11 +104,21 @@ fn cap(text: &str) -> Result<Cap, String> {
 }
 
 impl Action {
-    fn request(&self) -> Request {
-        match self {
+    /// What the session is asked.
+    ///
+    /// # Errors
+    /// A mistake on the command line that clap does not look for.
+    fn request(&self) -> Result<Request, clap::Error> {
+        Ok(match self {
             Self::Guests => Request::Guests,
             Self::Balloon { guest, size } => Request::Balloon { guest: guest.clone(), bytes: size.0 },
             Self::Cap { guest, size } => Request::Cap { guest: guest.clone(), bytes: size.0 },
+            Self::Share { reservation: None, weight: None, .. } => {
+                let path = ["control", "share"];
+                return Err(wrong(&path, ErrorKind::MissingRequiredArgument, |_| {
+                    "give --reservation or --weight, or both".into()
+                }));
+            }
             Self::Share { guest, reservation, weight } => Request::Share {
                 guest: guest.clone(),
                 reservation_bytes: reservation.map(|size| size.0),
@@ -99,13 +126,24 @@ impl Action {
             },
             Self::Freeze { guest } => Request::Freeze { guest: guest.clone() },
             Self::Thaw { guest } => Request::Thaw { guest: guest.clone() },
-        }
+            Self::Unknown(words) => return Err(unknown(words)),
+        })
     }
+}
+
+fn unknown(words: &[OsString]) -> clap::Error {
+    let word = words.first().map(|word| word.display().to_string()).unwrap_or_default();
+    wrong(&["control"], ErrorKind::InvalidSubcommand, |command| {
+        let known: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let known: Vec<_> = known.into_iter().filter(|name| *name != "help").collect();
+        format!("no command `{word}`: {}", known.join(", "))
+    })
 }
 
 /// Asks, and prints the answer.
 pub(super) fn run(args: &ControlArgs) -> ExitCode {
-    let answer = match ask(&args.socket, &args.action.request()) {
+    let request = args.action.request().unwrap_or_else(|error| error.exit());
+    let answer = match ask(&args.socket, &request) {
         Ok(answer) => answer,
         Err(error) => {
             eprintln!("tmem control: {error}");
@@ -195,6 +233,22 @@ mod tests {
              a: 1 sectors read, 2 written; 7 puts, 8 refused, 9 gets; holds 2 KiB, cap 1M, reservation 0, weight 100, frozen\n\
              b: 0 sectors read, 0 written; balloon 1M of 2M, 1 MiB given back\n"
         );
+    }
+
+    #[test]
+    fn help_when_long_has_a_request_for_each_command_that_a_session_reads() {
+        let lines = REQUESTS.lines().map(str::trim).filter(|line| line.starts_with('{'));
+        let mut asked: Vec<String> = lines
+            .map(|line| {
+                serde_json::from_str::<Request>(line).unwrap();
+                let words: Value = serde_json::from_str(line).unwrap();
+                words["do"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        asked.dedup();
+        let command = Action::augment_subcommands(clap::Command::new("control"));
+        let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(asked, known);
     }
 
     #[test]

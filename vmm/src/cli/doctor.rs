@@ -49,7 +49,7 @@ pub(super) fn run(args: &DoctorArgs) -> ExitCode {
         print!("{}", doctor::text(&findings));
     }
     match args.require.map(|requirement| required(&findings, requirement)) {
-        Some(Ability { works: false, why }) => {
+        Some(Ability { works: false, why, .. }) => {
             eprintln!("tmem doctor: what is required does not work: {why}");
             ExitCode::FAILURE
         }

@@ -9,7 +9,8 @@ mod selftest;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 /// Runs Linux guests on KVM that put pages they have no room for into one shared store (transcendent memory).
@@ -53,10 +54,30 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// A mistake on the command line of the command that `path` leads to, told as clap tells those that it finds itself.
+fn wrong(path: &[&str], kind: ErrorKind, text: impl FnOnce(&clap::Command) -> String) -> clap::Error {
+    let mut cli = Cli::command();
+    cli.build();
+    let found = path.iter().try_fold(&mut cli, |command, name| command.find_subcommand_mut(name));
+    let command = found.expect("a command names itself");
+    let text = text(command);
+    command.error(kind, text)
+}
+
 /// Lets a closed pipe (`tmem doctor | head`) end the process, as other programs do; Rust would have it panic. Not for
 /// `tmem run`, whose guests go on without anybody who reads what they say, and not for `tmem control`, which has to say so
 /// when the session closes the socket.
 fn end_with_the_reader() {
     // SAFETY: the default action is no handler that could run our code, and no other thread exists yet.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -7,10 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::error::ErrorKind;
 
+use super::wrong;
 use crate::arch::layout::RamLayout;
 use crate::config::{
-    self, CodecChoice, ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_NAME, DEFAULT_STORE,
+    self, CodecChoice, ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_NAME, DEFAULT_STORE, FileRole,
     GuestConfig, PoolKind, RunConfig, Size, StoreSettings, TmemConfig, TransportChoice, parse_disk,
 };
 use crate::guest::{DiskSpec, GuestSpec};
@@ -32,7 +35,7 @@ const STATUS_NOTHING_RUN: u8 = 1;
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct RunArgs {
     /// TOML file that describes the guests (see the end of --help)
-    #[arg(value_name = "FILE.toml", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd", "cmdline",
+    #[arg(value_name = "FILE.toml", value_parser = PathBufValueParser::new().try_map(toml_file), conflicts_with_all = ["kernel", "initrd", "cmdline",
         "memory", "vcpus", "disk", "balloon", "name", "transport", "tmem_cap", "no_tmem", "pools", "console", "store", "codec"])]
     file: Option<PathBuf>,
     /// Kernel: a bzImage (/boot/vmlinuz-*) or an ELF vmlinux
@@ -50,8 +53,8 @@ pub(super) struct RunArgs {
     /// Virtual processors
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "One guest")]
     vcpus: u32,
-    /// Disk (vda, vdb, ... in order): a raw image or block device, `,ro` for read-only
-    #[arg(long, value_name = "FILE[,ro]", value_parser = parse_disk, help_heading = "One guest")]
+    /// Disk (vda, vdb, ... in order): a raw image or block device, `,ro` for read-only, `,rw` to end a name with a comma in it
+    #[arg(long, value_name = "FILE[,ro|,rw]", value_parser = parse_disk, help_heading = "One guest")]
     disk: Vec<DiskSpec>,
     /// Balloon through which the guest gives memory back that it does not use; with SIZE it is asked to give up that much
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "0",
@@ -70,8 +73,13 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "SIZE", help_heading = "One guest")]
     tmem_cap: Option<Size>,
     /// Kinds of pools that the guest may make
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [PoolKind::Persistent, PoolKind::Ephemeral],
-        help_heading = "One guest")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "persistent,ephemeral",
+        help_heading = "One guest"
+    )]
     pools: Vec<PoolKind>,
     /// Offer the guest no tmem at all
     #[arg(long, help_heading = "One guest")]
@@ -126,40 +134,73 @@ A file, with all its keys (only name and kernel are required):
   # tmem = { reservation = "32M", weight = 200 }  # what it is owed of a full store; a weight is 100 unless given
   # tmem = { enabled = false }  # a guest that is offered none"#;
 
+/// Why nothing was run.
+enum Refused {
+    /// A mistake that clap does not look for.
+    CommandLine(clap::Error),
+    /// Anything else.
+    Said(String),
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self::Said(why)
+    }
+}
+
 /// Does what the flags say.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
     match try_run(args) {
         Ok(report) => ExitCode::from(report.exit_status()),
-        Err(error) => {
-            say(format_args!("tmem: {error}"));
+        Err(Refused::CommandLine(error)) => error.exit(),
+        Err(Refused::Said(why)) => {
+            say(format_args!("tmem: {why}"));
             ExitCode::from(STATUS_NOTHING_RUN)
         }
     }
 }
 
-fn try_run(args: &RunArgs) -> Result<SessionReport, String> {
+fn try_run(args: &RunArgs) -> Result<SessionReport, Refused> {
     let config = prepare(args)?;
+    if let Some(path) = &args.control {
+        std::fs::metadata(config::folder(path)).map_err(|error| cannot_make("--control", path, &error))?;
+    }
     // Created before anything runs: hours of guests are not to end in a report that cannot be written.
-    let file = args.report.as_ref().map(|path| (path, File::create(path)));
-    let cannot = |path: &Path, error| format!("cannot write the report {}: {error}", path.display());
-    let file = match file {
-        Some((path, file)) => Some((path, file.map_err(|error| cannot(path, error))?)),
+    let cannot_report = |path: &Path, error| cannot_make("--report", path, &error);
+    let file = match &args.report {
+        Some(path) => Some((path, File::create(path).map_err(|error| cannot_report(path, error))?)),
         None => None,
     };
     let series = args
         .stats
         .as_deref()
-        .map(|path| Series::create(path).map_err(|error| format!("--stats: {}: {error}", path.display())));
+        .map(|path| Series::create(path).map_err(|error| cannot_make("--stats", path, &error)));
     let series = series.transpose()?;
     let watch = args.watch.map(|seconds| Duration::from_secs(seconds.into()));
     let report = session::run(&config, Options { watch, series, control: args.control.clone() })
         .map_err(|error| error.to_string())?;
-    let written =
-        file.map_or(Ok(()), |(path, file)| write_report(file, &report).map_err(|error| cannot(path, error)));
+    let written = file.map_or(Ok(()), |(path, file)| {
+        write_report(file, &report).map_err(|error| cannot_report(path, error))
+    });
     for guest in &report.guests {
         say(format_args!("{guest}"));
     }
-    written.map(|()| report)
+    written?;
+    Ok(report)
+}
+
+fn cannot_make(key: &str, path: &Path, error: &std::io::Error) -> String {
+    flag(key, format!("{}: {}", path.display(), FileRole::Output.trouble(path, error))).to_string()
+}
+
+/// A description of guests, or the size that was meant for an option which takes one only behind `=`.
+fn toml_file(path: PathBuf) -> Result<PathBuf, String> {
+    match path.to_str().map(|text| (text, text.parse::<Size>())) {
+        Some((text, Ok(_))) if !path.exists() => Err(format!(
+            "`{text}` was taken as FILE.toml; if it is the size of the balloon, write --balloon={text}"
+        )),
+        _ => Ok(path),
+    }
 }
 
 fn write_report(file: File, report: &SessionReport) -> std::io::Result<()> {
@@ -169,11 +210,15 @@ fn write_report(file: File, report: &SessionReport) -> std::io::Result<()> {
     out.flush()
 }
 
-fn prepare(args: &RunArgs) -> Result<RunConfig, String> {
+fn prepare(args: &RunArgs) -> Result<RunConfig, Refused> {
     let mut config = match (&args.file, &args.kernel) {
         (Some(file), _) => config::load(file).map_err(|e| e.to_string())?,
         (None, Some(kernel)) => from_flags(args, kernel).map_err(|e| e.to_string())?,
-        (None, None) => return Err("give a TOML file or --kernel".into()),
+        (None, None) => {
+            return Err(Refused::CommandLine(wrong(&["run"], ErrorKind::MissingRequiredArgument, |_| {
+                "give a TOML file or --kernel: `tmem run FILE.toml` or `tmem run --kernel FILE`".into()
+            })));
+        }
     };
     if let Some(dir) = &args.console_dir {
         std::fs::create_dir_all(dir).map_err(|e| format!("--console-dir: {}: {e}", dir.display()))?;
@@ -191,11 +236,14 @@ fn flag(key: &str, why: impl ToString) -> ConfigError {
 fn from_flags(args: &RunArgs, kernel: &Path) -> Result<RunConfig, ConfigError> {
     let store = StoreSettings { size: args.store, codec: args.codec, ..StoreSettings::default() };
     store.check().map_err(|(_, why)| flag("--store", why))?;
-    let disks = args.disk.iter().map(|disk| ("--disk", disk.path.as_path()));
-    let initrd = args.initrd.iter().map(|initrd| ("--initrd", initrd.as_path()));
-    for (key, file) in std::iter::once(("--kernel", kernel)).chain(initrd).chain(disks) {
-        std::fs::metadata(file).map_err(|error| flag(key, format!("{}: {error}", file.display())))?;
+    let disks = args.disk.iter().map(|disk| ("--disk", FileRole::Disk, disk.path.as_path()));
+    let initrd = args.initrd.iter().map(|initrd| ("--initrd", FileRole::Initrd, initrd.as_path()));
+    let kernel_file = std::iter::once(("--kernel", FileRole::Kernel, kernel));
+    for (key, role, file) in kernel_file.chain(initrd).chain(disks) {
+        std::fs::metadata(file)
+            .map_err(|error| flag(key, format!("{}: {}", file.display(), role.trouble(file, &error))))?;
     }
+    config::check_vcpus(args.vcpus).map_err(|why| flag("--vcpus", why))?;
     let memory = RamLayout::new(args.memory.0).map_err(|e| flag("--memory", e))?;
     if let Some(target) = args.balloon {
         config::check_balloon(target.0, &memory).map_err(|why| flag("--balloon", why))?;
@@ -231,4 +279,30 @@ fn from_flags(args: &RunArgs, kernel: &Path) -> Result<RunConfig, ConfigError> {
         )
     })?;
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    #[test]
+    fn pools_when_not_given_are_those_of_a_file_that_gives_none() {
+        let line = Line::try_parse_from(["run", "--kernel", "vmlinuz"]).unwrap();
+        assert_eq!(line.args.pools, TmemConfig::default().pools);
+    }
+
+    #[test]
+    fn file_when_it_is_there_may_be_named_like_a_size() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(toml_file("32M".into()).is_err());
+        assert!(toml_file(dir.path().join("32M")).is_ok());
+        assert!(toml_file("guests.toml".into()).is_ok(), "whoever reads it says that it is not there");
+    }
 }

@@ -1,13 +1,15 @@
 //! `tmem selftest`: what the ABI promises, tried on this machine by bare guests.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 use tmem_bare::control::Verdict;
+use tmem_bare::layout::MAX_VCPUS;
 
 use super::bare_options::BareOptions;
-use crate::bare::{self, Attack, BareError, CaseResult, Setting};
+use crate::bare::{self, Attack, BareError, CaseResult, Setting, Step};
 use crate::kvm::{System, Transport};
 
 /// Tries what tmem promises to guests on this machine's KVM, case by case, and attacks it
@@ -28,7 +30,7 @@ pub(super) struct SelftestArgs {
     steps: u64,
 
     /// vCPUs of the attacker, 1 to 64.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_VCPUS)))]
     vcpus: u32,
 
     /// Print one JSON object instead of a line for each case.
@@ -40,6 +42,9 @@ pub(super) fn run(args: &SelftestArgs) -> ExitCode {
     match try_run(args) {
         Ok((setting, results)) => report(args, setting, &results),
         Err(error) => {
+            if io::stderr().is_terminal() {
+                eprint!("{ERASE}");
+            }
             eprintln!("tmem selftest: {error}");
             ExitCode::from(2)
         }
@@ -49,8 +54,12 @@ pub(super) fn run(args: &SelftestArgs) -> ExitCode {
 fn try_run(args: &SelftestArgs) -> Result<(Setting, Vec<CaseResult>), BareError> {
     let system = System::open()?;
     let setting = args.bare.choose(&system)?;
-    let show = |case: &CaseResult| {
-        if !args.json {
+    let terminal = io::stderr().is_terminal();
+    let show = |step: &Step| {
+        if terminal {
+            eprint!("{}", aside(step));
+        }
+        if let (Step::Ended(case), false) = (step, args.json) {
             println!("{}", line(case));
         }
     };
@@ -61,6 +70,17 @@ fn try_run(args: &SelftestArgs) -> Result<(Setting, Vec<CaseResult>), BareError>
     let attack = Attack { seed: args.seed, steps: args.steps, vcpus: args.vcpus };
     results.extend(bare::attack(&system, setting, attack, show)?);
     Ok((setting, results))
+}
+
+/// Empties a terminal's line.
+const ERASE: &str = "\r\x1b[K";
+
+/// What a terminal shows while a case runs: a line that is gone when it has ended.
+fn aside(step: &Step) -> String {
+    match step {
+        Step::Begins(name) => format!("{ERASE}run   {name}"),
+        Step::Ended(_) => ERASE.into(),
+    }
 }
 
 fn line(case: &CaseResult) -> String {
@@ -100,4 +120,16 @@ fn report(args: &SelftestArgs, setting: Setting, results: &[CaseResult]) -> Exit
         );
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_when_it_begins_is_named_and_when_it_ends_leaves_its_line_empty() {
+        assert!(aside(&Step::Begins("put".into())).ends_with("run   put"));
+        let case = CaseResult { name: "put".into(), verdict: Verdict::Passed, why: String::new() };
+        assert_eq!(aside(&Step::Ended(case)), ERASE);
+    }
 }

@@ -9,12 +9,14 @@ use toml::Spanned;
 
 use tmem_core::{MAX_WEIGHT, UnknownEviction};
 
-use super::options::{CodecChoice, PoolKind, TransportChoice, check_balloon, parse_disk, parse_uuid};
+use super::options::{
+    CodecChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_disk, parse_uuid,
+};
 use super::{
-    ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_WEIGHT, GuestConfig, RunConfig, Size,
+    ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_WEIGHT, FileRole, GuestConfig, RunConfig, Size,
     StoreSettings, TmemConfig, check,
 };
-use crate::arch::layout::{MAX_VCPUS, RamLayout};
+use crate::arch::layout::RamLayout;
 use crate::guest::{DiskSpec, GuestSpec};
 use crate::loader::LinuxImage;
 
@@ -96,7 +98,7 @@ pub fn load(path: &Path) -> Result<RunConfig, ConfigError> {
         file: Some(path.into()),
         line: None,
         key: None,
-        why: format!("cannot be read: {error}"),
+        why: format!("cannot be read: {}", FileRole::Description.trouble(path, &error)),
     })?;
     Reader { path, text: &text }.read()
 }
@@ -122,7 +124,15 @@ impl Reader<'_> {
     fn read(&self) -> Result<RunConfig, ConfigError> {
         let raw: RawFile = toml::from_str(self.text).map_err(|e| {
             let key = e.span().and_then(|at| self.key_before(at.start));
-            self.error(e.span(), key, e.message())
+            let value = e.span().and_then(|at| self.text.get(at));
+            let why = match (key, value) {
+                // Of every list here, whose items are all texts.
+                (Some(key), Some(value)) if e.message().ends_with("expected a sequence") => {
+                    format!("{}: write {key} = [{value}]", e.message())
+                }
+                _ => e.message().into(),
+            };
+            self.error(e.span(), key, why)
         })?;
         if raw.guest.is_empty() {
             return Err(self.error(None, Some("guest"), "no guest is described: add a [[guest]] table"));
@@ -166,14 +176,8 @@ impl Reader<'_> {
         let memory = raw.memory.unwrap_or_else(|| Spanned::new(0..0, DEFAULT_MEMORY));
         let layout = RamLayout::new(memory.get_ref().0)
             .map_err(|e| self.error(Some(memory.span()), Some("memory"), e.to_string()))?;
-        let vcpus = match raw.vcpus {
-            Some(n) if !(1..=MAX_VCPUS).contains(n.get_ref()) => {
-                let why = format!("a guest has 1 to {MAX_VCPUS} vCPUs");
-                return Err(self.error(Some(n.span()), Some("vcpus"), why));
-            }
-            Some(n) => n.into_inner(),
-            None => 1,
-        };
+        let vcpus = raw.vcpus.unwrap_or_else(|| Spanned::new(0..0, 1));
+        check_vcpus(*vcpus.get_ref()).map_err(|why| self.error(Some(vcpus.span()), Some("vcpus"), why))?;
         let start_delay = match raw.start_delay {
             Some(s) if !(0.0..=DELAY_MAX).contains(s.get_ref()) => {
                 return Err(self.error(Some(s.span()), Some("start-delay"), "a delay is 0 to 86400 seconds"));
@@ -186,12 +190,15 @@ impl Reader<'_> {
             spec: GuestSpec {
                 name: raw.name.into_inner(),
                 image: LinuxImage {
-                    kernel: self.file("kernel", &raw.kernel)?,
-                    initrd: raw.initrd.map(|initrd| self.file("initrd", &initrd)).transpose()?,
+                    kernel: self.file("kernel", FileRole::Kernel, &raw.kernel)?,
+                    initrd: raw
+                        .initrd
+                        .map(|initrd| self.file("initrd", FileRole::Initrd, &initrd))
+                        .transpose()?,
                     cmdline: raw.cmdline.unwrap_or_else(|| DEFAULT_CMDLINE.into()),
                 },
                 memory: layout,
-                vcpus,
+                vcpus: vcpus.into_inner(),
                 disks: disks.iter().map(|disk| self.disk(disk)).collect::<Result<_, _>>()?,
                 balloon: match raw.balloon {
                     Some(balloon) => self.balloon(&balloon, &layout)?,
@@ -210,12 +217,12 @@ impl Reader<'_> {
     }
 
     /// A file that must be there.
-    fn file(&self, key: &str, path: &Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
+    fn file(&self, key: &str, role: FileRole, path: &Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
         let resolved = self.resolve(path.get_ref());
         match std::fs::metadata(&resolved) {
             Ok(_) => Ok(resolved),
             Err(error) => {
-                let why = format!("{}: {error}", resolved.display());
+                let why = format!("{}: {}", resolved.display(), role.trouble(&resolved, &error));
                 Err(self.error(Some(path.span()), Some(key), why))
             }
         }
@@ -224,7 +231,7 @@ impl Reader<'_> {
     fn disk(&self, text: &Spanned<String>) -> Result<DiskSpec, ConfigError> {
         let disk =
             parse_disk(text.get_ref()).map_err(|why| self.error(Some(text.span()), Some("disks"), why))?;
-        let path = self.file("disks", &Spanned::new(text.span(), disk.path))?;
+        let path = self.file("disks", FileRole::Disk, &Spanned::new(text.span(), disk.path))?;
         Ok(DiskSpec { path, read_only: disk.read_only })
     }
 

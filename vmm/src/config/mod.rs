@@ -5,6 +5,7 @@ mod error;
 mod file;
 mod options;
 mod size;
+mod trouble;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +13,11 @@ use std::time::Duration;
 pub use check::check;
 pub use error::ConfigError;
 pub use file::load;
-pub use options::{CodecChoice, PoolKind, TransportChoice, check_balloon, parse_disk, parse_uuid};
+pub use options::{
+    CodecChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_disk, parse_uuid,
+};
 pub use size::Size;
+pub use trouble::{FileRole, folder};
 
 use tmem_core::Eviction;
 

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use super::Size;
-use crate::arch::layout::{MIN_RAM, RamLayout};
+use crate::arch::layout::{MAX_VCPUS, MIN_RAM, RamLayout};
 use crate::guest::DiskSpec;
 use crate::memory::PAGE_SIZE;
 
@@ -59,10 +59,10 @@ pub enum PoolKind {
     Ephemeral,
 }
 
-/// Reads `FILE` or `FILE,ro`.
+/// Reads `FILE`, `FILE,ro` or `FILE,rw`.
 ///
 /// # Errors
-/// When the file name is empty or the word behind the comma is not `ro`.
+/// When the file name is empty or the word behind the comma is neither `ro` nor `rw`.
 pub fn parse_disk(text: &str) -> Result<DiskSpec, String> {
     let (path, read_only) = match text.rsplit_once(',') {
         Some((path, "ro")) => (path, true),
@@ -71,9 +71,20 @@ pub fn parse_disk(text: &str) -> Result<DiskSpec, String> {
         None => (text, false),
     };
     if path.is_empty() {
-        return Err("a disk needs a file: FILE or FILE,ro".into());
+        return Err("a disk needs a file: FILE, FILE,ro or FILE,rw".into());
     }
     Ok(DiskSpec { path: PathBuf::from(path), read_only })
+}
+
+/// Looks whether a guest can have so many vCPUs.
+///
+/// # Errors
+/// When there is no such guest.
+pub fn check_vcpus(vcpus: u32) -> Result<(), String> {
+    match vcpus {
+        1..=MAX_VCPUS => Ok(()),
+        _ => Err(format!("a guest has 1 to {MAX_VCPUS} vCPUs")),
+    }
 }
 
 /// Looks whether a guest of `memory` can be asked to put `target` bytes into its balloon.

@@ -14,17 +14,20 @@ pub struct Ability {
     pub works: bool,
     /// What was tried and seen; if it does not work, also what to do about it.
     pub why: String,
+    /// The failure in full, where `why` says what it means here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
 }
 
 impl Ability {
     /// It works.
     pub fn yes(why: impl Into<String>) -> Self {
-        Self { works: true, why: why.into() }
+        Self { works: true, why: why.into(), details: None }
     }
 
     /// It does not.
     pub fn no(why: impl Into<String>) -> Self {
-        Self { works: false, why: why.into() }
+        Self { works: false, why: why.into(), details: None }
     }
 }
 
@@ -95,7 +98,8 @@ pub fn examine() -> Findings {
 fn with_kvm(system: &System, lab: Ability) -> Findings {
     let capabilities = capabilities::list(system.capabilities());
     let speed = run_probe(Probe::Speed);
-    let (kernel, user) = not_needed(run_probe(Probe::BareKernel), run_probe(Probe::BareUser));
+    let levels = (run_probe(Probe::BareKernel), run_probe(Probe::BareUser));
+    let (kernel, user) = not_needed(system.flavour(), levels);
     let hypercall = hypercall(system);
     let port = port(system, &kernel, &user);
     let (flavour, module) = match system.flavour() {
@@ -118,10 +122,15 @@ fn with_kvm(system: &System, lab: Ability) -> Findings {
 }
 
 /// Where one level works, the other one is not missed.
-fn not_needed(mut kernel: Ability, mut user: Ability) -> (Ability, Ability) {
-    if kernel.works != user.works {
-        let missing = if kernel.works { &mut user } else { &mut kernel };
-        missing.why += "; to do: nothing, the other level serves";
+fn not_needed(flavour: Flavour, (mut kernel, mut user): (Ability, Ability)) -> (Ability, Ability) {
+    match (flavour, kernel.works, user.works) {
+        (Flavour::Pvm, false, true) => {
+            let details = Some(kernel.why);
+            kernel = Ability { details, ..Ability::no("kvm_pvm does not emulate it; nothing to do") };
+        }
+        (_, false, true) => kernel.why += "; to do: nothing, the other level serves",
+        (_, true, false) => user.why += "; to do: nothing, the other level serves",
+        (_, true, true) | (_, false, false) => {}
     }
     (kernel, user)
 }
@@ -182,5 +191,23 @@ fn linux(
         None => Ability::yes(
             "a virtual PC with interrupt controllers, timer and event descriptors was made and ran kernel code",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_level_when_kvm_pvm_gives_up_on_it_says_what_that_means_and_keeps_the_failure() {
+        let crash = Ability::no("internal error 1 at rip 0x6000e6");
+        let (kernel, user) = not_needed(Flavour::Pvm, (crash.clone(), Ability::yes("so")));
+        assert_eq!((kernel.works, user), (false, Ability::yes("so")));
+        assert_eq!(kernel.why, "kvm_pvm does not emulate it; nothing to do");
+        assert_eq!(kernel.details, Some(crash.why.clone()));
+        let (kernel, _) = not_needed(Flavour::Pvm, (crash.clone(), crash.clone()));
+        assert_eq!(kernel, crash, "without the other level it is missed");
+        let (kernel, _) = not_needed(Flavour::Hardware, (crash, Ability::yes("so")));
+        assert!(kernel.why.ends_with("the other level serves"));
     }
 }

@@ -6,7 +6,7 @@ use super::{Ability, Findings};
 pub fn text(findings: &Findings) -> String {
     let mut lines = vec![
         ability("KVM", &findings.kvm),
-        format!("{:<16}{}", "KVM's flavour", findings.flavour.unwrap_or("-")),
+        format!("{:<16} {}", "KVM's flavour", findings.flavour.unwrap_or("-")),
     ];
     lines.extend(findings.flavour_seen.iter().map(|seen| format!("{:<16}     {seen}", "")));
     for capability in &findings.capabilities {
@@ -65,6 +65,7 @@ mod tests {
             lab: Ability::yes("QEMU is installed"),
         });
         assert!(report.contains("Linux guests     no  /dev/kvm does not exist: load the module"), "{report}");
+        assert!(report.contains("KVM's flavour    -\n"), "{report}");
         assert!(report.contains("to do: use a newer host kernel"), "{report}");
         assert!(report.contains("The lab          yes QEMU is installed"), "{report}");
     }

@@ -135,6 +135,9 @@ fn set_cap(client: &Client, bytes: Option<u64>) {
 
 /// Sets what a client is owed of a full store; what is left out stays as it is.
 fn set_share(client: &Client, reservation_bytes: Option<u64>, weight: Option<u32>) -> Result<(), String> {
+    if (reservation_bytes, weight) == (None, None) {
+        return Err("a share needs reservation_bytes, weight or both: nothing was changed".into());
+    }
     let now = client.share();
     let share = StoreShare {
         reservation_bytes: reservation_bytes.unwrap_or(now.reservation_bytes),
@@ -174,6 +177,7 @@ mod tests {
         assert_eq!(client.share(), StoreShare { reservation_bytes: 1 << 20, weight: 7 });
         assert!(set_share(&client, Some(1 << 40), None).unwrap_err().contains("reserve less"));
         assert!(set_share(&client, None, Some(0)).is_err());
+        assert!(set_share(&client, None, None).unwrap_err().contains("needs reservation_bytes, weight"));
         assert_eq!(client.share(), StoreShare { reservation_bytes: 1 << 20, weight: 7 }, "nothing changed");
     }
 

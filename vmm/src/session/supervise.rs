@@ -15,7 +15,7 @@ use super::series::{GuestLine, Line, Series};
 use super::signals::{self, Signal};
 use super::tmem::{Share, Tmem, TmemError};
 use super::{say, watch};
-use crate::config::{GuestConfig, RunConfig};
+use crate::config::{FileRole, GuestConfig, RunConfig};
 use crate::control::ServerError;
 use crate::devices::console::Console;
 use crate::devices::output::Output;
@@ -69,8 +69,8 @@ pub(super) enum StartError {
     Guest(#[from] GuestError),
     #[error(transparent)]
     Tmem(#[from] TmemError),
-    #[error("cannot create its console file: {0}")]
-    Console(#[source] io::Error),
+    #[error("its console's file {0}")]
+    Console(String),
 }
 
 pub(super) enum Event {
@@ -168,10 +168,13 @@ impl Session {
             series.start(started);
         }
         while left > 0 {
-            left -= self.start_due(started);
+            let failed = self.start_due(started);
+            left -= failed.len();
             if left == 0 {
                 break;
             }
+            // The report says it too, but others go on until then.
+            failed.iter().for_each(|said| say(format_args!("{said}")));
             let next_start = self.waiting().map(|delay| started + delay).min();
             let next_line = self.options.series.as_ref().and_then(Series::due);
             let deadline = next_start.into_iter().chain(next_watch).chain(next_line).min();
@@ -216,9 +219,9 @@ impl Session {
         self.slots.iter().filter(|s| matches!(s.state, State::Waiting)).map(|s| s.config.start_delay)
     }
 
-    /// Starts the guests whose time has come; returns how many could not be started.
-    fn start_due(&mut self, started: Instant) -> usize {
-        let mut failed = 0;
+    /// Starts the guests whose time has come; returns what is to be said of those that could not be started.
+    fn start_due(&mut self, started: Instant) -> Vec<String> {
+        let mut failed = Vec::new();
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get(index) else { break };
             if !matches!(slot.state, State::Waiting) || started.elapsed() < slot.config.start_delay {
@@ -227,8 +230,7 @@ impl Session {
             let state = match self.start(index, &slot.config) {
                 Ok(running) => running,
                 Err(error) => {
-                    say(format_args!("{}: {error}", slot.config.spec.name));
-                    failed += 1;
+                    failed.push(format!("{}: not started: {error}", slot.config.spec.name));
                     State::Failed(error)
                 }
             };
@@ -243,7 +245,10 @@ impl Session {
         let ram = GuestRam::new(&config.spec.memory)?;
         let share = self.tmem.share(&self.system, config, &ram)?;
         let console = match &config.console {
-            Some(path) => Console::file(path).map_err(StartError::Console)?,
+            Some(path) => Console::file(path).map_err(|error| {
+                let why = FileRole::Output.trouble(path, &error);
+                StartError::Console(format!("{}: {why}", path.display()))
+            })?,
             None if self.terminal => Console::terminal(&self.output),
             None => Console::lines(&config.spec.name, &self.output),
         };

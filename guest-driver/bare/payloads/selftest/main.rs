@@ -68,6 +68,7 @@ fn report(guest: &Guest, cases: &[Case]) {
             guest.mailbox.tell_text(Command::Case, Verdict::Skipped as u64, why);
             continue;
         }
+        guest.mailbox.tell_text(Command::Begin, 0, format_args!("{name}"));
         let result = (case.run)(guest);
         (0..MAX_POOLS).for_each(|id| {
             guest.host.ask(Request::DestroyPool { pool: PoolId(id) });

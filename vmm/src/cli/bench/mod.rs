@@ -5,6 +5,7 @@ mod corpus;
 mod histogram;
 mod hypercall;
 mod made_up;
+mod progress;
 mod trace;
 
 use std::process::ExitCode;

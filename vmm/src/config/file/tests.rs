@@ -129,7 +129,8 @@ fn name_when_it_could_not_be_a_file_name_is_refused() {
 #[test]
 fn file_when_missing_is_named_with_its_key() {
     let text = refused("[[guest]]\nname = \"a\"\nkernel = \"no-such\"\n");
-    assert_eq!(text, "guests.toml:3: kernel: no-such: No such file or directory (os error 2)");
+    assert!(text.starts_with("guests.toml:3: kernel: no-such: No such file or directory"), "{text}");
+    assert!(text.contains("; give the path of a bzImage"), "{text}");
     let text = refused(&format!("{MINIMAL}initrd = \"nope\"\n"));
     assert!(text.starts_with("guests.toml:4: initrd: nope: No such file"), "{text}");
     let text = refused(&format!("{MINIMAL}disks = [\n  \"disk.img\",\n  \"gone.img,ro\",\n]\n"));
@@ -200,6 +201,15 @@ fn value_when_of_the_wrong_type_is_named_by_its_key() {
     assert!(text.starts_with("guests.toml:4: vcpus: "), "{text}");
     let text = refused(&format!("{MINIMAL}tmem = {{ cap = \"1M\", weight = \"x\" }}\n"));
     assert!(text.starts_with("guests.toml:4: weight: "), "{text}");
+}
+
+#[test]
+fn list_when_written_without_brackets_is_shown_with_them() {
+    let text = refused(&format!("{MINIMAL}disks = \"disk.img\"\n"));
+    assert!(text.starts_with("guests.toml:4: disks: "), "{text}");
+    assert!(text.ends_with(": write disks = [\"disk.img\"]"), "{text}");
+    let text = refused(&format!("{MINIMAL}tmem = {{ weight = 1, pools = \"persistent\" }}\n"));
+    assert!(text.ends_with(": write pools = [\"persistent\"]"), "{text}");
 }
 
 #[test]

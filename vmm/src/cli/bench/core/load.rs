@@ -9,6 +9,7 @@ use tmem_core::{Budget, Client, Key, PAGE_SIZE, Page, PoolId, Store};
 
 use super::super::corpus::Corpus;
 use super::super::histogram::Histogram;
+use super::super::progress::Progress;
 use super::{BenchError, Churn, CoreArgs, Seq};
 use crate::config::CodecChoice;
 
@@ -18,6 +19,7 @@ const REST: Duration = Duration::from_millis(50);
 /// What all modes work on.
 pub(super) struct Load<'a> {
     pub(super) args: &'a CoreArgs,
+    pub(super) progress: Progress,
     pub(super) objects: u32,
     pub(super) corpus: Corpus,
     pub(super) store: Arc<Store>,
@@ -81,6 +83,10 @@ impl Load<'_> {
         time(self.args.pages, each)
     }
 
+    fn step(&self, doing: &str) {
+        self.progress.step(format!("{doing} {} pages", self.args.pages));
+    }
+
     pub(super) fn seq(&self, copy_ns: f64) -> Result<Seq, BenchError> {
         // As in life, where maintenance keeps memory ready before anybody needs it.
         let over = AtomicBool::new(false);
@@ -95,12 +101,16 @@ impl Load<'_> {
 
     fn seq_timed(&self, copy_ns: f64) -> Result<Seq, BenchError> {
         let before = self.store.stats().metadata_bytes;
+        self.step("putting");
         let put_ns = self.time(|n| self.put(n))?;
+        self.step("compressing");
         while self.args.codec != CodecChoice::Raw && self.store.maintain(Budget::at_once()).more {}
         let stats = self.store.stats();
         let mut page = [0; PAGE_SIZE];
+        self.step("getting");
         let get_ns =
             self.time(|n| if self.get(n, &mut page)? { Ok(()) } else { Err(BenchError::Wrong(n)) })?;
+        self.step("flushing");
         let flush_ns = self.time(|n| match self.flush(n)? {
             1 => Ok(()),
             _ => Err(BenchError::Wrong(n)),
@@ -127,9 +137,13 @@ impl Load<'_> {
     }
 
     pub(super) fn churn(&self) -> Result<Churn, BenchError> {
+        self.progress.step(format!("putting {} pages", self.args.pages.div_ceil(2)));
         for n in (0..self.args.pages).step_by(2) {
             self.put(n)?;
         }
+        let time = Duration::from_secs_f64(self.args.seconds);
+        let measuring = format!("measuring for {} s with {} thread(s)", self.args.seconds, self.args.threads);
+        self.progress.step_for(time, measuring);
         let over = AtomicBool::new(false);
         let start = Instant::now();
         let results: Vec<Result<Worker, BenchError>> = thread::scope(|scope| {
@@ -138,7 +152,7 @@ impl Load<'_> {
             let threads = 1..=u64::from(self.args.threads);
             let threads: Vec<_> = threads.map(|seed| scope.spawn(move || load.worker(seed, over))).collect();
             // Not a wait for anything: this is how long the user asked to measure.
-            thread::sleep(Duration::from_secs_f64(self.args.seconds));
+            thread::sleep(time);
             over.store(true, Ordering::Relaxed);
             keeper.thread().unpark();
             threads.into_iter().map(|t| t.join().unwrap_or(Err(BenchError::Wrong(u32::MAX)))).collect()

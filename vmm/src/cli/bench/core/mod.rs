@@ -12,6 +12,7 @@ use tmem_core::{ClientConfig, Codec, OpError, PAGE_SIZE, PoolKind, Store, StoreC
 use crate::config::CodecChoice;
 
 use super::corpus::{Corpus, CorpusError};
+use super::progress::Progress;
 use load::{Load, bare_copy};
 
 /// Measures the store itself, in this process, with no guest
@@ -119,6 +120,10 @@ struct Report {
     objects: u32,
     clients: u32,
     threads: u32,
+    /// Part of all pages that the store has room for; nothing for all, in a persistent pool.
+    room: Option<f64>,
+    /// Pages that puts pushed out.
+    evicted: u64,
     put_copy: String,
     #[serde(flatten)]
     seq: Option<Seq>,
@@ -175,7 +180,14 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
     }
     let capacity_bytes = (capacity(args.pages) as f64 * args.room.unwrap_or(1.0)) as u64;
     memory_suffices(args.pages, capacity_bytes)?;
-    let copy_ns = if args.mode == Mode::Seq { bare_copy(&corpus, args.pages)? } else { 0.0 };
+    let progress = Progress::start();
+    let copy_ns = if args.mode == Mode::Seq {
+        progress.step(format!("copying {} pages, to compare with", args.pages));
+        bare_copy(&corpus, args.pages)?
+    } else {
+        0.0
+    };
+    progress.step(format!("making a store of {} MiB", capacity_bytes >> 20));
     let store = Store::new(StoreConfig {
         capacity_bytes,
         committed_bytes: capacity_bytes,
@@ -190,7 +202,7 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
         Ok((guest, pool))
     });
     let guests = guests.collect::<Result<_, BenchError>>()?;
-    let load = Load { args, objects, corpus, store, guests };
+    let load = Load { args, progress, objects, corpus, store, guests };
     let mut report = Report {
         mode: format!("{:?}", args.mode).to_lowercase(),
         codec: format!("{:?}", args.codec).to_lowercase(),
@@ -198,6 +210,7 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
         objects,
         clients: args.clients,
         threads: if args.mode == Mode::Seq { 1 } else { args.threads },
+        room: args.room,
         put_copy,
         ..Default::default()
     };
@@ -205,6 +218,7 @@ fn measure(args: &CoreArgs) -> Result<Report, BenchError> {
         Mode::Seq => report.seq = Some(load.seq(copy_ns)?),
         Mode::Churn | Mode::Hot => report.churn = Some(load.churn()?),
     }
+    report.evicted = load.guests.iter().map(|(guest, _)| guest.counters().evicted).sum();
     Ok(report)
 }
 
@@ -237,6 +251,7 @@ fn print(args: &CoreArgs, report: &Report) {
     for (name, value) in value.as_object().into_iter().flatten() {
         match value.as_f64() {
             Some(number) if value.is_f64() => println!("{name:<20} {number:>16.1}"),
+            _ if value.is_null() => println!("{name:<20} {:>16}", "-"),
             _ => println!("{name:<20} {:>16}", value.to_string().trim_matches('"')),
         }
     }

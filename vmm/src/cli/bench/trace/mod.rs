@@ -49,7 +49,7 @@ pub(in super::super) struct TraceArgs {
     #[arg(long, value_name = "POLICY", default_value_t = Eviction::default())]
     policy: Eviction,
 
-    /// Index shards of the store, a power of two.
+    /// Index shards of the store: a power of two to 4096, or 0 to choose by the store's size.
     #[arg(long, default_value_t = 1)]
     shards: usize,
 
