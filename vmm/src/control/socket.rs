@@ -128,13 +128,12 @@ fn clear(path: &Path, stale: Identity, ours: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         moved => moved?,
     }
-    let other = identity(&std::fs::symlink_metadata(ours)?) != stale;
-    let back = if other { std::fs::hard_link(ours, path) } else { Ok(()) };
-    std::fs::remove_file(ours)?;
-    match other {
-        true => back.and(Err(io::ErrorKind::AlreadyExists.into())),
-        false => Ok(()),
+    if identity(&std::fs::symlink_metadata(ours)?) == stale {
+        return std::fs::remove_file(ours);
     }
+    let back = std::fs::hard_link(ours, path);
+    std::fs::remove_file(ours)?;
+    back.and(Err(io::ErrorKind::AlreadyExists.into()))
 }
 
 /// A new folder in `parent` that only its owner may enter. One of the same name may have been left by a process that was killed, or
