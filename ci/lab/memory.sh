@@ -4,7 +4,9 @@
 socket=/tmp/control
 truncate -s 128M /tmp/swap.img /tmp/data.img
 {
-	tmem run /lab/memory.toml --report /out/report.json --control $socket
+	tmem run /lab/memory.toml --report /out/report.json --control $socket &
+	echo $! >/tmp/session
+	wait $!
 	echo $? >/tmp/status
 } 2>&1 | tee /tmp/said &
 
@@ -30,5 +32,13 @@ ask balloon asked 0
 ask cap asked 1M
 holds 0
 ask guests >/out/deflated.json
+
+# The others end by themselves.
+until ask guests >/tmp/now && [ "$(grep -o '"name":"[a-z]*"' /tmp/now)" = '"name":"asked"' ]; do
+	[ ! -e /tmp/status ] || break
+	echo "waiting for the other guests"
+	sleep 2
+done
+kill "$(cat /tmp/session)"
 wait
 exit "$(cat /tmp/status)"

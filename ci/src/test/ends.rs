@@ -10,7 +10,7 @@ const ENDS: [(&str, &str); 4] =
     [("off", "power-off"), ("reset", "reset"), ("dies", "died"), ("stays", "stopped")];
 
 /// `tmem run`'s exit status when it was stopped (its --help).
-const STOPPED: i32 = 130;
+pub(super) const STOPPED: i32 = 130;
 
 /// Waits for the end of all but the last guest, asks where that one stands (SIGQUIT) and stops it (SIGINT, which is Ctrl-C).
 const SCRIPT: &str = "tmem --log info run /lab/ends.toml --report /out/report.json > /tmp/said 2>&1 & \

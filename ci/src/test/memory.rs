@@ -8,8 +8,7 @@ use super::report::Ending;
 use crate::lab::{Added, Job};
 use crate::vmm_report::{Balloon, Report, Tmem};
 
-/// What `gives` and `aware` of ci/lab/memory.toml have to give back at least: a quarter of a file of 64 MiB that nobody uses meanwhile; the
-/// guest has a fixed time for it, in which a busy machine does less.
+/// What `gives` and `aware` of ci/lab/memory.toml have to give back at least: a quarter of a file of 64 MiB that nobody uses meanwhile.
 const LEAST_GIVEN_BACK: u64 = 16 << 20;
 /// What `aware` has to count at least. Reclaim takes the clean pages of a file of 16384 pages first.
 const LEAST_OF_A_KIND: [(&str, u64); 4] =
@@ -29,7 +28,7 @@ pub(super) fn memory(context: &Context, name: &str) -> Ending {
         ..Context::job(name, "sh /lab/memory.sh")
     };
     let run = || -> Result<String, Box<dyn std::error::Error>> {
-        let ran = context.run(name, &job)?.ended_with(0)?;
+        let ran = context.run(name, &job)?.ended_with(super::ends::STOPPED)?;
         let asked = super::asked::judge(&job.out)?;
         Ok(format!("{}; {asked}", judge(&ran.report()?, &ran.said)?))
     };

@@ -13,6 +13,9 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
+/// The ABI's unit.
+const PAGE_BYTES: u64 = 4096;
+
 const HELP: &str = "\
 tmem-guest: what a guest's owner wants of tmem
 
@@ -24,6 +27,7 @@ USAGE
 
 OPTIONS of shrink                                                          default
   --for SECONDS       end after this time, if no COMMAND is given           run for ever
+  --until SIZE        end as soon as so much was reclaimed, such as 64M     run for ever
   --every SECONDS     how often to look                                     2
   --floor PERCENT     of the memory, what the guest keeps in use at least   20
   --pressure PERCENT  of the time in which somebody waited for memory (PSI), from which on to stop    1
@@ -59,6 +63,9 @@ impl Task {
                 (Self::Selftest { device }, Value(path)) => *device = path.into(),
                 (Self::Shrink(options), Long("for")) => {
                     options.duration = Some(parser.value()?.parse_with(seconds)?);
+                }
+                (Self::Shrink(options), Long("until")) => {
+                    options.until = Some(parser.value()?.parse_with(size)?);
                 }
                 (Self::Shrink(options), Long("every")) => {
                     options.every = parser.value()?.parse_with(seconds)?
@@ -111,6 +118,21 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
+/// Pages of a size in bytes, with K, M or G.
+fn size(text: &str) -> Result<u64, &'static str> {
+    let why = "not a size of a page or more, such as 64M";
+    let digits = text.trim_end_matches(['K', 'M', 'G']);
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err(why),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or(why)?;
+    Some(bytes / PAGE_BYTES).filter(|pages| *pages > 0).ok_or(why)
+}
+
 fn percent(text: &str) -> Result<u64, &'static str> {
     let why = "not a percentage from 1 to 100";
     text.parse().ok().filter(|percent| (1..=100).contains(percent)).ok_or(why)
@@ -131,9 +153,11 @@ mod tests {
 
     #[test]
     fn shrink_when_a_command_follows_leaves_its_words_alone() {
-        let Ok(Task::Shrink(options)) = parse("shrink --floor 30 --order 3 -- sh --every -c x") else {
+        let Ok(Task::Shrink(options)) = parse("shrink --floor 30 --until 2M --order 3 -- sh --every -c x")
+        else {
             panic!("not understood")
         };
+        assert_eq!(options.until, Some(512));
         assert_eq!((options.floor, options.order, options.every.as_secs()), (30, 3, 2));
         assert_eq!(options.command, ["sh", "--every", "-c", "x"]);
     }
@@ -147,6 +171,9 @@ mod tests {
             ("shrink --floor 0", "1 to 100"),
             ("shrink --order 11", "0 to 10"),
             ("shrink --every 0", "at least a second"),
+            ("shrink --until 4095", "such as 64M"),
+            ("shrink --until 4MM", "such as 64M"),
+            ("shrink --until 99999999999G", "such as 64M"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(says), "{line}: {error}");

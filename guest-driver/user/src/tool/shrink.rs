@@ -24,6 +24,8 @@ use report::Totals;
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) duration: Option<Duration>,
+    /// Pages reclaimed, after which to end.
+    pub(crate) until: Option<u64>,
     pub(crate) every: Duration,
     /// Per cent of memory that stays in use at least.
     pub(crate) floor: u64,
@@ -38,6 +40,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             duration: None,
+            until: None,
             every: Duration::from_secs(2),
             floor: 20,
             pressure: 1,
@@ -63,7 +66,7 @@ pub(crate) enum ShrinkError {
     Command { command: String, source: io::Error },
 }
 
-/// Gives memory back until the time is over or the command has ended, whose exit status is the answer.
+/// Gives memory back until the time is over, enough was reclaimed, or the command has ended, whose exit status is the answer.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, ShrinkError> {
     let memory = Memory::open(options.order)?;
     let mut pace = Pace::new(memory.total_pages(), options.floor, options.pressure);
@@ -85,6 +88,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, ShrinkError> {
         // Reclaim counts as waiting for memory, also what is asked for here: the next interval begins behind it.
         last = memory.sample()?;
         totals.lowest(&last);
+        if child.is_none() && options.until.is_some_and(|enough| totals.reclaimed() >= enough) {
+            break ExitCode::SUCCESS;
+        }
     };
     totals.tell(options.report, &memory);
     Ok(code)

@@ -14,6 +14,7 @@ pub(super) struct Totals {
     intervals: u64,
     rests: u64,
     asked: u64,
+    reclaimed: u64,
     short: u64,
     lowest_used: u64,
 }
@@ -21,7 +22,15 @@ pub(super) struct Totals {
 impl Totals {
     pub(super) fn start(memory: &Memory) -> Self {
         let before = COSTS.map(|name| memory.vmstat(name));
-        Self { before, intervals: 0, rests: 0, asked: 0, short: 0, lowest_used: memory.total_pages() }
+        Self {
+            before,
+            intervals: 0,
+            rests: 0,
+            asked: 0,
+            reclaimed: 0,
+            short: 0,
+            lowest_used: memory.total_pages(),
+        }
     }
 
     /// An interval after which `pages` were asked for, and found or not.
@@ -29,7 +38,13 @@ impl Totals {
         self.intervals += 1;
         self.rests += u64::from(pages == 0);
         self.asked += pages;
+        self.reclaimed += if found { pages } else { 0 };
         self.short += u64::from(pages > 0 && !found);
+    }
+
+    /// Pages that were asked for and found; of a request that was cut short, none.
+    pub(super) fn reclaimed(&self) -> u64 {
+        self.reclaimed
     }
 
     pub(super) fn lowest(&mut self, sample: &Sample) {
@@ -43,6 +58,7 @@ impl Totals {
             ("intervals", self.intervals.to_string()),
             ("rests", self.rests.to_string()),
             ("asked_pages", self.asked.to_string()),
+            ("reclaimed_pages", self.reclaimed.to_string()),
             ("requests_cut_short", self.short.to_string()),
             ("lowest_used_pages", self.lowest_used.to_string()),
             ("total_pages", memory.total_pages().to_string()),
