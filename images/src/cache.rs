@@ -37,11 +37,11 @@ impl Cache {
 
     /// The cache in folder `root`, which is made if missing.
     pub fn at(root: &Path) -> Result<Self> {
+        let failed = |source| Error::Cache { root: root.into(), source };
         for part in ["packages", "artifacts", "work", "locks"] {
-            make_dir(&root.join(part))?;
+            fs::create_dir_all(root.join(part)).map_err(failed)?;
         }
-        let root = root.canonicalize().map_err(Error::io("resolve", root))?;
-        Ok(Self { root })
+        Ok(Self { root: root.canonicalize().map_err(failed)? })
     }
 
     /// The folder that holds it.
@@ -175,6 +175,13 @@ pub(crate) fn make_dir(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cache_that_cannot_be_made_says_how_to_have_another() {
+        let error = Cache::at(Path::new("/dev/null/cache")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot use /dev/null/cache as a cache: "), "{error}");
+        assert!(error.contains("TMEM_CACHE"), "{error}");
+    }
 
     fn quiet() -> Progress {
         Progress::new(|_| ())

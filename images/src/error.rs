@@ -18,6 +18,14 @@ pub enum Error {
         /// What the system answered.
         source: std::io::Error,
     },
+    /// There is no place for what is made.
+    #[error("cannot use {} as a cache: {source}; set TMEM_CACHE to a folder that can be made and written to", root.display())]
+    Cache {
+        /// The cache's folder.
+        root: PathBuf,
+        /// What the system answered.
+        source: std::io::Error,
+    },
     /// A program could not be started at all.
     #[error("cannot start `{program}`: {source}; if it is not installed, run `cargo xtask setup`")]
     Start {

@@ -17,7 +17,7 @@ const LAB_FAILED: i32 = 125;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Add a file or program; without PATH it lands in /lab under its own name.
-    #[arg(long = "add", value_name = "FILE[:PATH]")]
+    #[arg(long = "add", value_name = "FILE[:PATH]", value_parser = there)]
     added: Vec<Added>,
     /// A guest kernel whose images are to be in /images.
     #[arg(long = "guest", value_name = "KERNEL", default_values_t = super::contents::USUAL_GUESTS)]
@@ -43,6 +43,13 @@ pub(crate) struct Args {
     /// The command, given to /bin/sh -c; several words are joined with spaces, as ssh does.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+/// A file to add, if there is one.
+fn there(text: &str) -> Result<Added, String> {
+    let added: Added = text.parse()?;
+    let kind = std::fs::metadata(&added.from).map_err(|error| error.to_string())?;
+    if kind.is_file() { Ok(added) } else { Err("not a file".into()) }
 }
 
 /// Runs it; the answer is the exit status.
@@ -83,4 +90,16 @@ fn repeat(lab: &Lab, job: &Job, times: u32, args: &Args) -> Result<i32, LabError
     eprintln!("{}", tally.line());
     crate::files::write_json(&args.record, &tally)?;
     Ok(i32::from(!tally.all_good()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_that_are_there_can_be_added() {
+        assert!(there("Cargo.toml:/lab/x").is_ok(), "tests run in their package's folder");
+        assert_eq!(there("src").unwrap_err(), "not a file");
+        assert!(there("nosuch").unwrap_err().contains("No such file"));
+    }
 }
