@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything around the code - setting a machine up, making what guests boot, the lab, the demo, the tests.
 
+mod batching;
 mod build;
 mod choice;
 mod command;
@@ -62,6 +63,7 @@ enum Task {
     Test(test::Args),
     Torture(torture::Args),
     Effects(effects::Args),
+    Batching(batching::Args),
     Programs(programs::Args),
 }
 
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Task::Test(args) => status(test::main(args)),
         Task::Torture(args) => status(torture::main(args)),
         Task::Effects(args) => status(effects::main(args)),
+        Task::Batching(args) => status(batching::main(args)),
         Task::Programs(args) => status(programs::main(args)),
     };
     // A status that does not fit is a failure all the same.
