@@ -119,7 +119,8 @@ static struct tmem_ops tmem_hooks_ops = {
 	.flush_range = tmem_hooks_flush_range,
 };
 
-int tmem_hooks_init(bool swap, bool clean)
+/* Without them the disk is there all the same. */
+void tmem_hooks_init(bool swap, bool clean)
 {
 	int err;
 
@@ -129,14 +130,12 @@ int tmem_hooks_init(bool swap, bool clean)
 	}
 	tmem_hooks_ops.uses = (swap ? TMEM_USE_SWAP : 0) | (clean ? TMEM_USE_CLEAN : 0);
 	if (!tmem_hooks_ops.uses)
-		return 0;
+		return;
 	err = tmem_register_backend(&tmem_hooks_ops);
-	if (err) {
-		pr_err("the kernel does not take the host as a back end: error %d\n", err);
-		return err;
-	}
-	tmem_hooks_on = true;
-	return 0;
+	if (err)
+		pr_err("the kernel does not take the host as a back end: error %d; what is left is /dev/tmem0\n", err);
+	else
+		tmem_hooks_on = true;
 }
 
 void tmem_hooks_exit(void)

@@ -9,12 +9,11 @@
 #include <linux/types.h>
 
 #if IS_ENABLED(CONFIG_TMEM)
-int tmem_hooks_init(bool swap, bool clean);
+void tmem_hooks_init(bool swap, bool clean);
 void tmem_hooks_exit(void);
 #else
-static inline int tmem_hooks_init(bool swap, bool clean)
+static inline void tmem_hooks_init(bool swap, bool clean)
 {
-	return 0;
 }
 
 static inline void tmem_hooks_exit(void)

@@ -119,28 +119,19 @@ static int __init tmem_init(void)
 	err = tmem_blk_add(dev);
 	if (err)
 		goto plug;
+	/* From here on somebody may use what there is, and a module that fails to load goes regardless: nothing fails. */
 	if (mkswap) {
 		err = tmem_header_write(dev->disk->part0, nr_slots);
-		if (err) {
-			pr_err("the swap header cannot be written: error %d\n", err);
-			goto blk;
-		}
+		if (err)
+			pr_err("the swap header cannot be written: error %d; mkswap /dev/tmem0\n", err);
 	}
-	err = tmem_hooks_init(swap, clean);
-	if (err)
-		goto blk;
-	err = tmem_user_init();
-	if (err)
-		goto hooks;
+	tmem_hooks_init(swap, clean);
+	tmem_user_init();
 	tmem_stats_init();
 	pr_info("/dev/tmem0 of %llu MiB, ABI %u.%u over %s, up to %u pages per exit, backing device: %s\n",
 		nr_slots >> (20 - PAGE_SHIFT), tmem_host.major, tmem_host.minor, tmem_transport_name(),
 		tmem_batch_max(), *backing ? backing : "none");
 	return 0;
-hooks:
-	tmem_hooks_exit();
-blk:
-	tmem_blk_remove(dev);
 plug:
 	tmem_plug_exit(dev);
 slots:

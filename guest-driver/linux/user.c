@@ -58,6 +58,7 @@ struct tmem_user {
 };
 
 static atomic_t tmem_user_count = ATOMIC_INIT(0);
+static bool tmem_user_on;
 
 static int tmem_user_check(const struct tmem_user_op *op)
 {
@@ -401,17 +402,20 @@ static struct miscdevice tmem_user_device = {
 	.mode = 0600,
 };
 
-int tmem_user_init(void)
+/* Without it the kernel's own use of tmem goes on. */
+void tmem_user_init(void)
 {
 	int err = misc_register(&tmem_user_device);
 
 	if (err)
 		pr_err("/dev/tmem cannot be added: error %d\n", err);
-	return err;
+	else
+		tmem_user_on = true;
 }
 
 /* Nobody has it open: whoever has holds the module. */
 void tmem_user_exit(void)
 {
-	misc_deregister(&tmem_user_device);
+	if (tmem_user_on)
+		misc_deregister(&tmem_user_device);
 }

@@ -3,7 +3,7 @@
 #ifndef TMEM_USER_DRIVER_H
 #define TMEM_USER_DRIVER_H
 
-int tmem_user_init(void);
+void tmem_user_init(void);
 void tmem_user_exit(void);
 
 #endif /* TMEM_USER_DRIVER_H */
