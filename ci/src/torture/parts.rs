@@ -41,6 +41,7 @@ impl Parts {
         let coherency = sources("patches/test/coherency", &["coherency.c", "operations.c", "model.c"]);
         let files = vec![
             ("/opt/coherency".to_owned(), compile(&coherency, &dir.join("coherency"))?),
+            ("/opt/edges".to_owned(), compile(&sources("patches/test", &["edges.c"]), &dir.join("edges"))?),
             ("/opt/kexec".to_owned(), compile(&sources("test", &["kexec.c"]), &dir.join("kexec"))?),
             ("/opt/hooks.sh".to_owned(), linux.join("patches/test/guest.sh")),
         ];
@@ -86,7 +87,7 @@ impl Parts {
 /// Compiles C files to a program.
 fn compile(sources: &[PathBuf], program: &Path) -> Result<PathBuf, CommandError> {
     let mut gcc = Command::new("gcc");
-    gcc.args(["-O2", "-static", "-Wall", "-Werror", "-o"]).arg(program);
+    gcc.args(["-O2", "-static", "-pthread", "-Wall", "-Wextra", "-Werror", "-o"]).arg(program);
     command::run(gcc.args(sources))?;
     Ok(program.into())
 }

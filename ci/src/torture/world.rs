@@ -8,8 +8,8 @@ use crate::lab::place_of;
 const ALL: &str = "swap_pages_come_back,swap_large_folios_travel_together,\
 swap_back_end_comes_late_and_may_not_go,swapoff_under_pressure,swap_two_areas_do_not_touch,clean_torture,\
 clean_torture_without_a_journal,clean_torture_with_the_journal_of_data,clean_back_end_comes_and_goes,\
-clean_pages_do_not_outlive_the_mount,clean_pages_outlive_the_inode,clean_small_blocks_stay_out,\
-clean_fio_verifies,both_at_once";
+clean_pages_do_not_outlive_the_mount,clean_pages_outlive_the_inode,clean_old_tails_do_not_come_back,\
+clean_moved_extents,clean_direct_writes_are_seen,clean_small_blocks_stay_out,clean_fio_verifies,both_at_once";
 
 /// Those that ask only for what is right, not for pages that the host has taken.
 const RIGHT: &str =
@@ -26,8 +26,8 @@ clean_torture_finds_stale_pages,xfs_torture_with_loss,xfs_torture_finds_stale_pa
 pools_come_when_there_is_room,back_end_goes_while_pools_are_asked_for";
 
 /// Those about XFS, whose files are in large folios.
-const XFS: &str = "xfs_large_folios_travel_together,xfs_pages_outlive_the_inode,xfs_swapped_extents,xfs_torture,\
-xfs_pages_do_not_outlive_the_mount,xfs_fio_verifies,xfs_torture_of_the_old_format,xfs_small_blocks_stay_out,\
+const XFS: &str = "xfs_large_folios_travel_together,xfs_direct_writes_are_seen,xfs_pages_outlive_the_inode,xfs_swapped_extents,\
+xfs_torture,xfs_pages_do_not_outlive_the_mount,xfs_fio_verifies,xfs_torture_of_the_old_format,xfs_small_blocks_stay_out,\
 xfs_back_end_comes_and_goes";
 
 /// Scenarios of test/guest.sh over a real host.

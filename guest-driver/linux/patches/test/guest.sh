@@ -5,8 +5,8 @@
 #
 #   guest.sh [SCENARIO]...
 #
-# Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, xfsprogs, tmem-workload (images/workload), coherency (beside this
-# file), and two spare disks: SWAP (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
+# Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, xfsprogs, tmem-workload (images/workload), coherency and edges (beside
+# this file), and two spare disks: SWAP (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
 # back end; with tmem.ko in its place, or none (STORE=), the scenarios that need the fake store's tricks are skipped.
 # OPTIONS has further parameters for it.
 # CANARY (default ./canary.ko) is a module that misbehaves, for the scenario about kernels with lockdep and KASAN.
@@ -437,6 +437,69 @@ pages_outlive_the_inode_on() {
 
 scenario_clean_pages_outlive_the_inode() { pages_outlive_the_inode_on new_fs; }
 
+# Of a small memory, everything else takes the place of these files.
+push_out() {
+	limited 12 cat "$@" >/dev/null && limited 12 cat $MNT/other >/dev/null && limited 12 cat $MNT/other >/dev/null
+}
+
+# What is on the disk behind the end of a file may be anything, after a crash for example; when the file grows it is zeros.
+scenario_clean_old_tails_do_not_come_back() {
+	load clean || return 1
+	new_fs || return 1
+	for i in $(seq 1 128); do printf '%100s' x >$MNT/tail"$i"; done
+	dd if=/dev/zero of=$MNT/other bs=1M count=40 2>/dev/null
+	sync
+	for i in $(seq 1 128); do extents_of $MNT/tail"$i"; done >/tmp/extents
+	umount $MNT || { wrong "umount failed"; return 1; }
+	{ printf '%100s' x && tr '\0' A </dev/zero | head -c 3996; } >/tmp/block
+	while read -r block n; do
+		dd if=/tmp/block of="$DISK" bs=4096 seek="$block" conv=notrunc 2>/dev/null
+	done </tmp/extents
+	[ "$(wc -l </tmp/extents)" = 128 ] && mount "$DISK" $MNT || { wrong "mount"; return 1; }
+	push_out $MNT/tail* || return 1
+	hits=$(counter clean_hits)
+	for i in $(seq 1 2 128); do cat $MNT/tail"$i" >/dev/null; done
+	say "of 64 tails $(($(counter clean_hits) - hits)) were in the store"
+	[ -z "$STORE" ] || [ $(($(counter clean_hits) - hits)) -ge 32 ] || { wrong "they were not"; return 1; }
+	for i in $(seq 2 2 128); do truncate -s 8192 $MNT/tail"$i"; done
+	grown() { for i in $(seq 2 2 128); do cat $MNT/tail"$i"; done | tr -d '\0 x' | wc -c; }
+	[ "$(grown)" = 0 ] || { wrong "old data behind the end: $(grown) bytes"; return 1; }
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	[ "$(grown)" = 0 ] || { wrong "old data behind the end, written to the disk: $(grown) bytes"; return 1; }
+	end_fs && unload
+}
+
+# Two files exchange their blocks while their pages are in the store.
+scenario_clean_moved_extents() {
+	load clean || return 1
+	new_fs || return 1
+	for name in orig donor other; do
+		dd if=/dev/zero bs=1M count=8 2>/dev/null | tr '\0' "$name" >$MNT/$name
+	done
+	for i in 1 2 3 4; do cat $MNT/other; done >$MNT/more && mv $MNT/more $MNT/other
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	push_out $MNT/orig $MNT/donor || return 1
+	edges move $MNT/orig $MNT/donor >/tmp/edges.log 2>&1 || { cat /tmp/edges.log; wrong "exchanged blocks"; return 1; }
+	say "$(cat /tmp/edges.log)"
+	used clean_puts 2000 || return 1
+	end_fs && unload
+}
+
+direct_writes_on() {
+	load clean || return 1
+	"$@" || return 1
+	dd if=/dev/zero of=$MNT/file bs=1M count=24 2>/dev/null
+	limited 12 edges direct $MNT/file "$OPERATIONS" >/tmp/edges.log 2>&1 ||
+		{ cat /tmp/edges.log; wrong "reads after direct writes"; return 1; }
+	say "$(cat /tmp/edges.log)"
+	used clean_hits 1000 || return 1
+	end_fs && unload
+}
+
+scenario_clean_direct_writes_are_seen() { direct_writes_on new_fs; }
+
 small_blocks_stay_out_on() {
 	[ -n "$STORE" ] || return 2
 	load clean || return 1
@@ -469,6 +532,8 @@ scenario_xfs_torture() { torture_on new_xfs; }
 
 # Generations that count, instead of random ones.
 scenario_xfs_torture_of_the_old_format() { torture_on new_xfs -m crc=0; }
+
+scenario_xfs_direct_writes_are_seen() { direct_writes_on new_xfs; }
 
 scenario_xfs_torture_with_loss() { torture_with_loss_on new_xfs; }
 
