@@ -7,8 +7,9 @@ use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 use super::{Gpa, GpaError, GuestRam, PAGE_SIZE};
 
-/// Bytes of RAM asked about in one call to the host: its answer takes a byte for each page.
-const RESIDENT_STEP: usize = 16 << 20;
+/// Bytes of RAM in one call to the host. Its answer about them takes a byte for each page; and while it takes memory back it holds the
+/// lock of the process's address space, for which page faults of other guests may have to wait.
+const STEP: usize = 16 << 20;
 
 /// Why memory was not given back.
 #[derive(Debug, Error)]
@@ -35,7 +36,8 @@ impl GuestRam {
     /// how many of the bytes the host held: a page that nobody has touched has no memory behind it.
     ///
     /// # Errors
-    /// [`DiscardError`]; nothing is given back unless the range is whole pages, all of them RAM.
+    /// [`DiscardError`]; nothing is given back unless the range is whole pages, all of them RAM. What the host has taken back before it
+    /// refused the rest stays with it.
     pub fn discard(&self, gpa: Gpa, bytes: u64) -> Result<u64, DiscardError> {
         let page = PAGE_SIZE as u64;
         if !gpa.0.is_multiple_of(page) || !bytes.is_multiple_of(page) {
@@ -45,15 +47,21 @@ impl GuestRam {
         let len = usize::try_from(bytes).map_err(|_| beyond)?;
         let slice = self.mmap().get_slice(GuestAddress(gpa.0), len).map_err(|_| beyond)?;
         let start = slice.ptr_guard_mut().as_ptr();
-        // What is not known is not counted.
-        let held = held(start, len).unwrap_or(0);
-        // SAFETY: the slice lies wholly in a mapping that `self` owns: private and anonymous, so that dropping pages only
-        // makes them zero, which is what guest RAM may become at any time; it is never borrowed, only copied from and to.
-        let answer = unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTNEED) };
-        match answer {
-            0 => Ok(held),
-            _ => Err(DiscardError::Host { gpa, bytes, source: io::Error::last_os_error() }),
+        let mut sum = 0;
+        for at in (0..len).step_by(STEP) {
+            let (start, step) = (start.wrapping_add(at), (len - at).min(STEP));
+            // What is not known is not counted.
+            sum += held(start, step).unwrap_or(0);
+            // SAFETY: the slice lies wholly in a mapping that `self` owns, and the step in the slice: private and anonymous, so that
+            // dropping pages only makes them zero, which is what guest RAM may become at any time; it is never borrowed, only copied
+            // from and to.
+            let answer = unsafe { libc::madvise(start.cast(), step, libc::MADV_DONTNEED) };
+            if answer != 0 {
+                let (gpa, bytes) = (Gpa(gpa.0 + at as u64), step as u64);
+                return Err(DiscardError::Host { gpa, bytes, source: io::Error::last_os_error() });
+            }
         }
+        Ok(sum)
     }
 
     /// Bytes of RAM that the host holds in its memory now; `None` if it does not tell. A system call for each 16 MiB.
@@ -66,10 +74,10 @@ impl GuestRam {
 /// How many of the `len` bytes from `start` on, both multiples of the page size, the host holds in its memory; `None` if it
 /// does not tell. Reads and writes nothing there, and an address that is not mapped is only an error.
 fn held(start: *const u8, len: usize) -> Option<u64> {
-    let mut present = [0u8; RESIDENT_STEP / PAGE_SIZE];
+    let mut present = [0u8; STEP / PAGE_SIZE];
     let mut pages = 0;
-    for at in (0..len).step_by(RESIDENT_STEP) {
-        let step = (len - at).min(RESIDENT_STEP);
+    for at in (0..len).step_by(STEP) {
+        let step = (len - at).min(STEP);
         // SAFETY: the host writes a byte for each page of the step, for which there is room, and nothing else.
         let answer = unsafe {
             libc::mincore(start.wrapping_add(at).cast_mut().cast(), step, present.as_mut_ptr().cast())

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 pub struct ConfigSpace {
     state: Mutex<State>,
     writable: Range<usize>,
+    /// The bytes that the driver may write, as they were at first.
+    first: Box<[u8]>,
 }
 
 #[derive(Debug)]
@@ -27,7 +29,8 @@ impl ConfigSpace {
 
     /// A space of which the driver may write the bytes of `writable`.
     pub fn new(bytes: &[u8], writable: Range<usize>) -> Self {
-        Self { state: Mutex::new(State { bytes: bytes.into(), generation: 0 }), writable }
+        let first = bytes.get(writable.clone()).unwrap_or_default().into();
+        Self { state: Mutex::new(State { bytes: bytes.into(), generation: 0 }), writable, first }
     }
 
     /// Copies what is from `at` on into `data`; what lies behind the end leaves it as it is.
@@ -46,6 +49,15 @@ impl ConfigSpace {
     /// Another number after each of the device's writes (virtio 1.2, section 4.2.2: `ConfigGeneration`).
     pub fn generation(&self) -> u32 {
         self.state.lock().generation
+    }
+
+    /// The device was reset: what the driver has written is as it was at first.
+    pub fn reset(&self) {
+        for (index, byte) in self.state.lock().bytes.iter_mut().enumerate() {
+            if let Some(first) = index.checked_sub(self.writable.start).and_then(|at| self.first.get(at)) {
+                *byte = *first;
+            }
+        }
     }
 
     /// The driver's write: what it may not write stays as it is.
@@ -69,6 +81,17 @@ mod tests {
         let mut data = [0xff; 6];
         space.read(0, &mut data);
         assert_eq!(data, [1, 2, 9, 9, 0xff, 0xff]);
+    }
+
+    #[test]
+    fn reset_when_the_driver_has_written_undoes_it() {
+        let space = ConfigSpace::new(&[1, 2, 3, 4, 5], 2..4);
+        space.set(0, &[7]);
+        space.write(2, &[9, 9]);
+        space.reset();
+        let mut data = [0xff; 5];
+        space.read(0, &mut data);
+        assert_eq!(data, [7, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -156,6 +156,7 @@ impl MmioTransport {
         if value == 0 {
             self.driver.store(false, Ordering::SeqCst);
             registers.reset();
+            self.config.reset();
             self.signals.status.store(0, Ordering::SeqCst);
             self.signals.broken.store(false, Ordering::Release);
             return;

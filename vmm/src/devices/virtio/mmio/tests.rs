@@ -125,6 +125,9 @@ fn config_when_written_changes_only_where_the_driver_may_write() {
     let mut wide = [0; 8];
     f.transport.read(0x100, &mut wide);
     assert_eq!(wide, [1, 2, 3, 4, 0xaa, 0xaa, 7, 8]);
+    f.set(VIRTIO_MMIO_STATUS, 0);
+    f.transport.read(0x100, &mut wide);
+    assert_eq!(wide, [1, 2, 3, 4, 5, 6, 7, 8], "a reset forgets it");
 }
 
 #[test]
