@@ -18,15 +18,15 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Makes them, or finds them in the cache. The programs are Debian's, and nothing of them comes from this machine.
-    pub(crate) fn make() -> Result<Self, tmem_images::Error> {
+    /// Makes them for guests with `kernel`, or finds them in the cache. The programs are Debian's, and nothing of them comes from this machine.
+    pub(crate) fn make(kernel: KernelId) -> Result<Self, tmem_images::Error> {
         let images = crate::images::open()?;
         let ci = crate::paths::root().join("ci");
         let files = vec![
             ("/opt/programs.sh".to_owned(), ci.join("programs/guest.sh")),
             ("/opt/compile.sh".to_owned(), ci.join("effects/compile.sh")),
         ];
-        let initramfs = images.guest_initramfs(&GuestSpec { files, ..GuestSpec::new(KernelId::Small) })?;
+        let initramfs = images.guest_initramfs(&GuestSpec { files, ..GuestSpec::new(kernel) })?;
         let programs = images.disk(&DiskSpec {
             name: "programs".into(),
             // As large as pages, so that pages of the programs themselves travel too.

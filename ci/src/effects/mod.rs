@@ -15,6 +15,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use tmem_images::KernelId;
+
 use crate::choice::choose;
 use crate::demo::measure::Mode;
 use crate::files;
@@ -80,7 +82,7 @@ pub(crate) fn main(args: &Args) -> Result<(), EffectsError> {
 fn experiment(args: &Args, dir: &Path) -> Result<Findings, TrialError> {
     let experiments = choose(["effects", "experiment"], &args.only, EXPERIMENTS, |it| it.name)?;
     files::make_dir(dir)?;
-    let (lab, parts) = (Lab::prepare()?, Parts::make()?);
+    let (lab, parts) = (Lab::prepare()?, Parts::make(KernelId::Small)?);
     let mut findings = Findings::default();
     for experiment in experiments {
         eprintln!("effects: {}: {}", experiment.name, experiment.what);

@@ -1,6 +1,12 @@
 //! The matrix: programs, and what tmem is used for while they run.
 
 use serde::Serialize;
+use tmem_images::KernelId;
+
+use crate::lab::place_of;
+
+/// Memory in MiB that a kernel with lockdep and KASAN needs more than another, so that a program has the same and no more.
+const DEBUG_MIB: u32 = 96;
 
 /// What tmem is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -60,7 +66,7 @@ pub(super) struct Program {
     pub(super) name: &'static str,
     /// What it does and how it is checked.
     pub(super) what: &'static str,
-    /// Memory of the guest in MiB.
+    /// Memory of the guest in MiB, with the small kernel.
     pub(super) memory_mib: u32,
     /// Whether it has to swap.
     pub(super) swaps: bool,
@@ -129,15 +135,16 @@ pub(super) static PROGRAMS: &[Program] = &[
 ];
 
 impl Program {
-    /// The file for `tmem run`: one guest with two vCPUs, a disk to swap to, one for files, and one with programs.
-    pub(super) fn toml(&self, mode: Mode) -> String {
+    /// The file for `tmem run`, with `boot` of the kernel's folder: one guest with two vCPUs, a disk to swap to, one for files, and one with programs.
+    pub(super) fn toml(&self, mode: Mode, kernel: KernelId, boot: &str) -> String {
         format!(
-            "[store]\nsize = \"768M\"\n\n[[guest]]\nname = \"programs\"\nkernel = \"/images/small/vmlinux\"\n\
+            "[store]\nsize = \"768M\"\n\n[[guest]]\nname = \"programs\"\nkernel = \"{}/{boot}\"\n\
              initrd = \"/lab/initramfs\"\nmemory = \"{}M\"\nvcpus = 2\n\
              disks = [\"/tmp/swap.img\", \"/tmp/data.img\", \"/lab/programs.img,ro\"]\ntmem = {{ {} }}\n\
              cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk \
              guest.root=/dev/vdc guest.run=sh,/opt/programs.sh,{},{}\"\n",
-            self.memory_mib,
+            place_of(kernel),
+            self.memory_mib + if kernel == KernelId::Debug { DEBUG_MIB } else { 0 },
             mode.tmem(),
             mode.name(),
             self.function(),
@@ -168,10 +175,10 @@ mod tests {
 
     #[test]
     fn modes_differ_in_what_host_and_script_are_told() {
-        let tiny = PROGRAMS[0].toml(Mode::Tiny);
+        let tiny = PROGRAMS[0].toml(Mode::Tiny, KernelId::Small, "vmlinux");
         assert!(tiny.contains("tmem = { enabled = true, cap = \"2M\" }"), "{tiny}");
         assert!(tiny.contains("guest.run=sh,/opt/programs.sh,tiny,fio_files\"\n"), "{tiny}");
-        assert!(PROGRAMS[0].toml(Mode::Off).contains("enabled = false"));
+        assert!(PROGRAMS[0].toml(Mode::Off, KernelId::Small, "vmlinux").contains("enabled = false"));
     }
 
     #[test]

@@ -15,12 +15,15 @@ mod outcome;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tmem_images::KernelId;
+
 use crate::choice::choose;
 use crate::files;
 use crate::lab::trial::{Trial, TrialError};
 use crate::lab::watch::Limits;
 use crate::lab::{Job, Lab};
 use crate::parts::Parts;
+use crate::torture::tmem_aware;
 use findings::Findings;
 use matrix::{Mode, PROGRAMS, Program};
 use outcome::Outcome;
@@ -43,6 +46,9 @@ pub(crate) struct Args {
     /// Only with tmem used for this: off, swap, cache, both, tiny.
     #[arg(long, value_name = "MODE", num_args = 1..)]
     mode: Vec<String>,
+    /// What the guests boot: `small`, or `debug`, which has lockdep and KASAN, and takes several times as long.
+    #[arg(long, default_value_t = KernelId::Small, value_parser = tmem_aware)]
+    kernel: KernelId,
     /// List the programs.
     #[arg(long, conflicts_with = "json")]
     list: bool,
@@ -91,12 +97,12 @@ fn matrix(args: &Args, dir: &Path) -> Result<Findings, TrialError> {
     let programs = choose(["programs", "program"], &args.only, PROGRAMS, |it| it.name)?;
     let modes = choose(["programs", "mode"], &args.mode, &Mode::ALL, |it| it.name())?;
     files::make_dir(dir)?;
-    let (lab, parts) = (Lab::prepare()?, Parts::make()?);
+    let (lab, parts) = (Lab::prepare()?, Parts::make(args.kernel)?);
     let mut findings = Findings::default();
     for program in programs {
         for &mode in &modes {
             // A lab that fails is this cell's fault alone.
-            let result = run(&lab, &parts, program, *mode, dir);
+            let result = run(&lab, &parts, program, *mode, args.kernel, dir);
             eprintln!("{}", findings.add(program, *mode, result.map_err(|error| error.to_string())));
             // After each cell, so that a run that is stopped leaves what it has found.
             files::write_json(&dir.join(REPORT), &findings)?;
@@ -106,13 +112,21 @@ fn matrix(args: &Args, dir: &Path) -> Result<Findings, TrialError> {
 }
 
 /// Runs a cell; what it showed, or why it is not good.
-fn run(lab: &Lab, parts: &Parts, program: &Program, mode: Mode, dir: &Path) -> Result<Outcome, TrialError> {
+fn run(
+    lab: &Lab,
+    parts: &Parts,
+    program: &Program,
+    mode: Mode,
+    kernel: KernelId,
+    dir: &Path,
+) -> Result<Outcome, TrialError> {
     let name = format!("{}-{}", program.name, mode.name());
     let trial = Trial { dir, name: &name };
     let mut added = parts.added();
-    added.push(trial.config("guest.toml", &program.toml(mode))?);
+    added.push(trial.config("guest.toml", &program.toml(mode, kernel, lab.boot_file(kernel)?))?);
     let job = Job {
         added,
+        guests: vec![kernel],
         memory_mib: 4096,
         limits: Limits { silence: TOTAL, total: TOTAL, ..Limits::default() },
         ..trial.job(

@@ -112,7 +112,7 @@ pub(crate) fn quick(lab: &Lab, dir: &Path, sink: &mut dyn Write) -> Result<usize
 }
 
 /// Reads the name of a kernel with the patches.
-fn tmem_aware(name: &str) -> Result<KernelId, String> {
+pub(crate) fn tmem_aware(name: &str) -> Result<KernelId, String> {
     match name.parse() {
         Ok(KernelId::Stock(series)) => {
             Err(format!("stock-{series} is not tmem-aware; there are small and debug"))
