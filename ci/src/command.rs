@@ -1,6 +1,6 @@
 //! Running other programs: what failed is named with its whole command line and the end of what it said.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 /// How much of a failed program's output goes into the error, in lines.
@@ -77,6 +77,22 @@ pub(crate) fn stdout_of(command: &mut Command) -> Result<String, CommandError> {
     }
     let said = stdout + &String::from_utf8_lossy(&output.stderr);
     Err(CommandError::Failed { line, status: output.status, tail: tail_of(&said, TAIL_LINES) })
+}
+
+/// Compiles C files, with these options more, to a program that runs in any guest.
+pub(crate) fn compile(
+    sources: &[PathBuf],
+    options: &[&str],
+    program: &Path,
+) -> Result<PathBuf, CommandError> {
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-O2", "-static", "-pthread", "-Wall", "-Wextra", "-Werror"])
+        .args(options)
+        .arg("-o")
+        .arg(program)
+        .args(sources);
+    run(&mut gcc)?;
+    Ok(program.into())
 }
 
 /// The last `lines` lines of `text`.

@@ -1,11 +1,10 @@
 //! What the guests of the torture boot, and the programs that they run.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use tmem_images::{DiskSpec, DriverKind, GuestSpec, Images, KernelId};
 
-use crate::command::{self, CommandError};
+use crate::command;
 use crate::lab::Added;
 use crate::lab::trial::TrialError;
 
@@ -39,10 +38,13 @@ impl Parts {
             names.iter().map(|name| linux.join(folder).join(name)).collect()
         };
         let coherency = sources("patches/test/coherency", &["coherency.c", "operations.c", "model.c"]);
+        let program = |name: &str, sources: &[PathBuf]| {
+            command::compile(sources, &[], &dir.join(name)).map(|program| (format!("/opt/{name}"), program))
+        };
         let files = vec![
-            ("/opt/coherency".to_owned(), compile(&coherency, &dir.join("coherency"))?),
-            ("/opt/edges".to_owned(), compile(&sources("patches/test", &["edges.c"]), &dir.join("edges"))?),
-            ("/opt/kexec".to_owned(), compile(&sources("test", &["kexec.c"]), &dir.join("kexec"))?),
+            program("coherency", &coherency)?,
+            program("edges", &sources("patches/test", &["edges.c"]))?,
+            program("kexec", &sources("test", &["kexec.c"]))?,
             ("/opt/hooks.sh".to_owned(), linux.join("patches/test/guest.sh")),
         ];
         let programs = Some(programs(&images)?);
@@ -82,14 +84,6 @@ impl Parts {
         }
         Ok(self.images.guest_initramfs(&GuestSpec { modules, files, ..GuestSpec::new(kernel) })?)
     }
-}
-
-/// Compiles C files to a program.
-fn compile(sources: &[PathBuf], program: &Path) -> Result<PathBuf, CommandError> {
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-O2", "-static", "-pthread", "-Wall", "-Wextra", "-Werror", "-o"]).arg(program);
-    command::run(gcc.args(sources))?;
-    Ok(program.into())
 }
 
 /// Debian's programs on a disk, whose blocks are too small for its pages to be offered to tmem: the counters are about the
