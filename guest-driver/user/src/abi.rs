@@ -25,9 +25,11 @@ pub struct PoolInfo {
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
-    /// Pages that the pool may hold.
+    /// Pages that the pools of the opener's memory cgroup may hold together.
     pub pages_max: u64,
-    /// Pages that it holds, at most.
+    /// Pages that they hold, at most.
+    pub pages_group: u64,
+    /// Pages that this pool holds, at most.
     pub pages_held: u64,
 }
 
@@ -43,9 +45,12 @@ pub struct Op {
     pub oid: [u64; 3],
     /// Address of the page, or the length of a range.
     pub page: u64,
-    /// What came of it.
+    /// What came of it, [`NOT_RUN`] before.
     pub status: i64,
 }
+
+/// The status of an operation that has not run.
+pub const NOT_RUN: i64 = -(libc::ECANCELED as i64);
 
 /// `struct tmem_user_ops`.
 #[repr(C)]
@@ -97,8 +102,8 @@ mod tests {
 
     #[test]
     fn requests_carry_the_sizes_that_the_driver_asserts() {
-        assert_eq!((size_of::<Op>(), size_of::<PoolInfo>(), size_of::<Ops>()), (48, 24, 16));
-        assert_eq!([IOC_POOL, IOC_INFO], [0xc018_e701, 0x8018_e702]);
+        assert_eq!((size_of::<Op>(), size_of::<PoolInfo>(), size_of::<Ops>()), (48, 32, 16));
+        assert_eq!([IOC_POOL, IOC_INFO], [0xc020_e701, 0x8020_e702]);
         assert_eq!([IOC_OP, IOC_OPS], [0xc030_e703, 0x4010_e704]);
     }
 }

@@ -35,16 +35,30 @@ impl<'a> Batch<'a> {
     }
 
     /// What came of operation `n`, once the batch has run: of a put 0, of a get how many pages were found, of a flush how
-    /// many went.
+    /// many went. Nothing if there is no such operation.
     ///
     /// # Errors
-    /// As for the operation by itself.
+    /// As for the operation by itself; [`PoolError::NotRun`] before it has run.
     pub fn status(&self, n: usize) -> Option<Result<i64, PoolError>> {
         self.ops.get(n).map(|op| answer(op.status))
     }
 
     fn add(&mut self, op: u32, key: Key, page: u64) -> &mut Self {
-        self.ops.push(Op { op, index: key.index, oid: key.oid, page, status: 0 });
+        self.ops.push(Op { op, index: key.index, oid: key.oid, page, status: abi::NOT_RUN });
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_not_run_says_so() {
+        let page = [0; crate::PAGE_SIZE];
+        let mut batch = Batch::new();
+        batch.put(Key::default(), &page).flush(Key::default());
+        assert!([0, 1].iter().all(|n| matches!(batch.status(*n), Some(Err(PoolError::NotRun)))));
+        assert!(batch.status(2).is_none());
     }
 }

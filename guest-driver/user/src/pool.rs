@@ -33,9 +33,11 @@ pub struct Key {
 pub struct Info {
     /// Which pages.
     pub kind: Kind,
-    /// Pages that it may hold.
+    /// Pages that all pools of its memory cgroup may hold together: of the group in which the device was opened.
     pub pages_max: u64,
-    /// Pages that it holds; of ephemeral ones some may be evicted already.
+    /// Pages that they hold, at most.
+    pub pages_group: u64,
+    /// Pages that this pool holds; of ephemeral ones some may be evicted already.
     pub pages_held: u64,
 }
 
@@ -52,11 +54,14 @@ pub enum PoolError {
         source: io::Error,
     },
     /// The driver or the host has no pool to give.
-    #[error("no pool: {0}; the driver's parameter user_pools says how many there may be")]
+    #[error("no pool: {0}; the driver's parameters group_pools and user_pools say how many there may be")]
     Pool(#[source] io::Error),
-    /// A put was refused: the pool's limit, or the host's. An older page under the key is gone.
-    #[error("refused: the pool or the host has no room")]
+    /// A put was refused: by the limit of the memory cgroup, or by the host. An older page under the key is gone.
+    #[error("refused: the memory cgroup has as many pages as it may (group_pages), or the host has no room")]
     Refused,
+    /// An operation of a batch has not run, and changed nothing.
+    #[error("not run")]
+    NotRun,
     /// Anything else, about one operation or all of a call.
     #[error("the driver says: {0}")]
     Driver(#[source] io::Error),
@@ -95,13 +100,15 @@ impl Pool {
         // SAFETY: the request is about one such structure.
         unsafe { ioctl(&self.file, abi::IOC_INFO, &mut info) }.map_err(PoolError::Driver)?;
         let kind = if info.flags == abi::PERSISTENT { Kind::Persistent } else { Kind::Ephemeral };
-        Ok(Info { kind, pages_max: info.pages_max, pages_held: info.pages_held })
+        let abi::PoolInfo { pages_max, pages_group, pages_held, .. } = info;
+        Ok(Info { kind, pages_max, pages_group, pages_held })
     }
 
     /// Stores a copy of `page`.
     ///
     /// # Errors
-    /// [`PoolError::Refused`] and others; then no page is stored under `key`.
+    /// [`PoolError::Refused`]; then no page is under `key`, an older one neither. [`PoolError::Driver`] when the host failed;
+    /// then nobody knows.
     pub fn put(&self, key: Key, page: &Page) -> Result<(), PoolError> {
         self.one(abi::PUT, key, page.as_ptr() as u64).map(|_| ())
     }
@@ -133,8 +140,9 @@ impl Pool {
     /// Runs the operations of a batch in order; what came of each is in the batch then.
     ///
     /// # Errors
-    /// [`PoolError::Driver`] when not all of them were run.
+    /// [`PoolError::Driver`] when not all of them were run; the others are [`PoolError::NotRun`].
     pub fn run(&self, batch: &mut Batch<'_>) -> Result<(), PoolError> {
+        batch.ops.iter_mut().for_each(|op| op.status = abi::NOT_RUN);
         for part in batch.ops.chunks_mut(abi::OPS_MAX as usize) {
             let mut done = 0;
             while let Some(rest) = part.get_mut(done..).filter(|rest| !rest.is_empty()) {
@@ -149,7 +157,7 @@ impl Pool {
     }
 
     fn one(&self, op: u32, key: Key, page: u64) -> Result<i64, PoolError> {
-        let mut op = abi::Op { op, index: key.index, oid: key.oid, page, status: 0 };
+        let mut op = abi::Op { op, index: key.index, oid: key.oid, page, status: abi::NOT_RUN };
         // SAFETY: the request is about one such structure, and the page that it names is the caller's reference.
         unsafe { ioctl(&self.file, abi::IOC_OP, &mut op) }.map_err(PoolError::Driver)?;
         answer(op.status)
@@ -161,15 +169,49 @@ pub(crate) fn answer(status: i64) -> Result<i64, PoolError> {
     match i32::try_from(-status) {
         _ if status >= 0 => Ok(status),
         Ok(libc::ENOMEM | libc::EBUSY) => Err(PoolError::Refused),
+        Ok(libc::ECANCELED) => Err(PoolError::NotRun),
         Ok(errno) => Err(PoolError::Driver(io::Error::from_raw_os_error(errno))),
         Err(_) => Err(PoolError::Driver(io::ErrorKind::InvalidData.into())),
     }
 }
 
+/// The driver's answer. What a signal interrupted before it began is asked again.
+///
 /// # Safety
 /// `request` is one that reads and writes one `T`, and whatever else that `T` names is the caller's to give.
 unsafe fn ioctl<T>(file: &File, request: u64, about: &mut T) -> io::Result<usize> {
-    // SAFETY: the descriptor is open, `about` is exclusive for the call, and the caller vouches for the rest.
-    let answer = unsafe { libc::ioctl(file.as_raw_fd(), request, std::ptr::from_mut(about)) };
-    usize::try_from(answer).map_err(|_| io::Error::last_os_error())
+    loop {
+        // SAFETY: the descriptor is open, `about` is exclusive for the call, and the caller vouches for the rest.
+        let answer = unsafe { libc::ioctl(file.as_raw_fd(), request, std::ptr::from_mut(about)) };
+        match usize::try_from(answer).map_err(|_| io::Error::last_os_error()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Key;
+
+    #[test]
+    fn statuses_are_told_apart() {
+        let of = |errno: i32| answer(-i64::from(errno));
+        assert!(matches!(answer(7), Ok(7)));
+        assert!(matches!(of(libc::ENOMEM), Err(PoolError::Refused)));
+        assert!(matches!(of(libc::EBUSY), Err(PoolError::Refused)));
+        assert!(matches!(answer(abi::NOT_RUN), Err(PoolError::NotRun)));
+        assert!(matches!(of(libc::EIO), Err(PoolError::Driver(_))));
+        assert!(matches!(answer(i64::MIN + 1), Err(PoolError::Driver(_))));
+    }
+
+    #[test]
+    fn a_batch_that_the_device_refuses_has_not_run() {
+        let pool = Pool { file: File::open("/dev/null").unwrap() };
+        let mut batch = Batch::new();
+        batch.flush(Key::default());
+        assert!(matches!(pool.run(&mut batch), Err(PoolError::Driver(_))));
+        assert!(matches!(batch.status(0), Some(Err(PoolError::NotRun))));
+    }
 }

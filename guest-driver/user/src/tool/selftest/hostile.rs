@@ -1,12 +1,11 @@
 //! Programs that mean no good, or make mistakes.
 
-use std::fs::{File, OpenOptions};
-use std::os::fd::AsRawFd;
 use std::ptr;
 
 use tmem_guest::abi::{self, Op, Ops, PoolInfo};
 use tmem_guest::{PAGE_SIZE, Page};
 
+use super::raw::{Raw, error};
 use super::{Case, Failure, Outcome, World, expect, expect_eq, key, page};
 
 pub(super) static CASES: &[Case] = &[
@@ -16,52 +15,11 @@ pub(super) static CASES: &[Case] = &[
     Case { name: "a page that cannot be written is a fault", run: read_only_page },
     Case { name: "pages need no alignment", run: unaligned },
     Case { name: "an endless or torn array is answered", run: arrays },
+    Case { name: "what cannot be told how it ended does not run", run: no_status },
 ];
 
 /// Addresses that no program has: page 0, the hole of x86-64, the kernel, and around the end.
 const BAD: [u64; 6] = [0, 1, 0x8000_0000_0000, 0xffff_8880_0000_0000, u64::MAX - 4095, u64::MAX];
-
-/// The device, and raw requests to it.
-struct Raw(File);
-
-impl Raw {
-    fn open(world: &World) -> Result<Self, Failure> {
-        Ok(Self(OpenOptions::new().read(true).write(true).open(&world.device)?))
-    }
-
-    fn with_pool(world: &World, flags: u32) -> Result<Self, Failure> {
-        let raw = Self::open(world)?;
-        let mut info = PoolInfo { flags, ..Default::default() };
-        expect_eq("POOL", raw.ask(abi::IOC_POOL, &mut info), 0)?;
-        Ok(raw)
-    }
-
-    /// The answer, or the negative error.
-    fn ask<T>(&self, request: u64, about: &mut T) -> i64 {
-        self.ask_at(request, ptr::from_mut(about) as u64)
-    }
-
-    fn ask_at(&self, request: u64, address: u64) -> i64 {
-        // SAFETY: whatever the address, the driver writes to this program's memory only where it may; those that are
-        // given here belong to nothing that this program relies on, but for structures made for the request.
-        let answer = unsafe { libc::ioctl(self.0.as_raw_fd(), request, address) };
-        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
-        if answer < 0 { -i64::from(errno) } else { i64::from(answer) }
-    }
-
-    /// One operation: its status, or the request's error.
-    fn one(&self, op: u32, index: u32, page: u64) -> i64 {
-        let mut op = Op { op, index, oid: key(0).oid, page, status: 99 };
-        match self.ask(abi::IOC_OP, &mut op) {
-            0 => op.status,
-            error => error,
-        }
-    }
-}
-
-fn error(errno: i32) -> i64 {
-    -i64::from(errno)
-}
 
 fn pool_first(world: &World) -> Outcome {
     let raw = Raw::open(world)?;
@@ -119,10 +77,14 @@ impl Torn {
         let start = unsafe { libc::mmap(ptr::null_mut(), Self::BYTES, both, private, -1, 0) };
         expect(start != libc::MAP_FAILED, "no memory")?;
         let torn = Self(start);
-        // SAFETY: the second page of the mapping, which nobody refers to.
-        let answer = unsafe { libc::mprotect((torn.second()) as *mut _, PAGE_SIZE, second) };
-        expect_eq("mprotect", answer, 0)?;
+        torn.protect(second)?;
         Ok(torn)
+    }
+
+    fn protect(&self, second: i32) -> Outcome {
+        // SAFETY: the second page of the mapping, which nobody refers to.
+        let answer = unsafe { libc::mprotect(self.second() as *mut _, PAGE_SIZE, second) };
+        expect_eq("mprotect", answer, 0)
     }
 
     fn second(&self) -> u64 {
@@ -179,4 +141,26 @@ fn arrays(world: &World) -> Outcome {
     // SAFETY: as above.
     let last = unsafe { ((start + 63 * size) as *const Op).read() };
     expect_eq("the last status", last.status, 0)
+}
+
+/// Operations in memory that can only be read: none runs, and those of 32 that can be written neither.
+fn no_status(world: &World) -> Outcome {
+    let raw = Raw::with_pool(world, abi::PERSISTENT)?;
+    let good = page(1);
+    expect_eq("put", raw.one(abi::PUT, 0, good.as_ptr() as u64), 0)?;
+    let torn = Torn::new(libc::PROT_READ | libc::PROT_WRITE)?;
+    let (one, size) = (Op { op: abi::FLUSH, oid: key(0).oid, ..Default::default() }, size_of::<Op>() as u64);
+    let start = torn.second() - size;
+    for n in 0..2 {
+        // SAFETY: inside the mapping, around its middle, aligned as the structure is.
+        unsafe { ((start + n * size) as *mut Op).write(one) };
+    }
+    torn.protect(libc::PROT_READ)?;
+    expect_eq("OP", raw.ask_at(abi::IOC_OP, torn.second()), error(libc::EFAULT))?;
+    let mut array = Ops { ops: start, n: 2, reserved: 0 };
+    expect_eq("OPS", raw.ask(abi::IOC_OPS, &mut array), error(libc::EFAULT))?;
+    // SAFETY: as above.
+    let first = unsafe { (start as *const Op).read() };
+    expect_eq("the status that could be written", first.status, abi::NOT_RUN)?;
+    expect_eq("get", raw.one(abi::GET, 0, [0; PAGE_SIZE].as_mut_ptr() as u64), 1)
 }

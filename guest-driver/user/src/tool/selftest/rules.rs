@@ -157,7 +157,7 @@ fn close(world: &World) -> Outcome {
 
 /// Pages that the host holds once it has released those of pools that are gone, which it does in the background: `wanted`, or
 /// what it has come down to when it stops or takes too long.
-fn settled(wanted: u64) -> u64 {
+pub(super) fn settled(wanted: u64) -> u64 {
     let (mut last, mut same) = (host("persistent_pages"), 0);
     for _ in 0..100 {
         if last <= wanted || same == 10 {
