@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * /dev/tmem, for programs: a private pool at the host for whoever opens it, gone when it is closed. See README.md.
+ * /dev/tmem, for programs: a private pool at the host for whoever opens it, gone when it is closed. See README.md; functions
+ * around it are in guest-driver/user/c/tmem.h.
  *
  * A page is 4096 bytes at any address. Its key is (oid, index). One descriptor, one pool; it may be shared by threads and
  * inherited, and each call is then as if the others came before or after it.

@@ -16,6 +16,9 @@ const LEAST_OF_A_KIND: [(&str, u64); 4] =
 /// Pages that `device` is asked to put into its balloon: 16 MiB.
 const BALLOON_PAGES: u64 = 4096;
 
+/// What `device` boots.
+const DEVICE: KernelId = KernelId::Stock(Series::V6_12);
+
 /// Runs it.
 pub(super) fn memory(context: &Context, name: &str) -> Ending {
     let file = |name: &str| Added {
@@ -23,11 +26,13 @@ pub(super) fn memory(context: &Context, name: &str) -> Ending {
         to: format!("/lab/{name}"),
     };
     let job = Job {
-        guests: vec![KernelId::Small, KernelId::Stock(Series::V6_12)],
+        guests: vec![KernelId::Small, DEVICE],
         added: vec![file("memory.toml"), file("memory.sh")],
         ..Context::job(name, "sh /lab/memory.sh")
     };
     let run = || -> Result<String, Box<dyn std::error::Error>> {
+        let mut job = job;
+        job.added.push(super::smoke::initramfs(DEVICE, &job.out)?);
         let ran = context.run(name, &job)?.ended_with(super::ends::STOPPED)?;
         let asked = super::asked::judge(&job.out)?;
         Ok(format!("{}; {asked}", judge(&ran.report()?, &ran.said)?))
@@ -53,6 +58,7 @@ fn judge(report: &Report, said: &str) -> Result<String, String> {
         (device.inflated_pages >= BALLOON_PAGES, "the balloon was not inflated page by page"),
         (device.ignored + device.failed == 0, "a balloon got a bad request"),
         (cases > 0 && said.contains("device| 0 cases failed, 0 skipped"), "a case of /dev/tmem failed"),
+        (said.contains("device| smoke: good"), "the C library's smoke test failed"),
         (has_stat(said), "`tmem-guest stat --json` did not show the driver's counters"),
     ])
     .map_err(|why| format!("{why}: {device:?}"))?;
@@ -154,7 +160,7 @@ mod tests {
         aware| TMEM-REPORT {\"event\":\"shrink\",\"oom_kill\":0}\n\
         aware| TMEM-REPORT {\"event\":\"run\",\"corrupt\":0}\naware| TMEM-REPORT {\"event\":\"run\",\"corrupt\":0}\n\
         aware| TMEM-REPORT {\"event\":\"hooks\",\"swap_puts\":8000,\"swap_gets\":8001,\"clean_puts\":9002,\"clean_hits\":9003}\n\
-        device| pass  a case\ndevice| 0 cases failed, 0 skipped\ndevice| {\"tmem\":{\"driver\":{\"puts\":12}}}\n";
+        device| pass  a case\ndevice| 0 cases failed, 0 skipped\ndevice| smoke: good\ndevice| {\"tmem\":{\"driver\":{\"puts\":12}}}\n";
 
     #[test]
     fn a_good_run_says_how_much_was_given_back() {
@@ -205,6 +211,7 @@ mod tests {
             ("\"hooks\"", "\"x\"", "nothing about its hooks"),
             ("0 cases", "1 cases", "case of /dev/tmem"),
             ("0 skipped", "1 skipped", "case of /dev/tmem"),
+            ("smoke: good", "smoke: line 7", "C library"),
             ("\"driver\"", "\"x\"", "stat"),
             ("\"shrink\"", "\"x\"", "nothing was given back"),
         ] {

@@ -7,6 +7,7 @@
 //! | `guests` | the lab itself, bare guests, driver builds |
 //! | `ends` | how Linux guests end, and how they are stopped |
 //! | `memory` | guests that give memory back, and programs' pools in them |
+//! | `smoke` | a program in C among the files of a guest |
 //! | `asked` | a guest whose balloon is set from outside |
 //! | `linux` | Linux guests in the lab, judged by the counters of both sides |
 //! | `bench` | what `tmem bench hypercall` prints |
@@ -22,6 +23,7 @@ mod linux;
 mod lock;
 mod memory;
 mod report;
+mod smoke;
 mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
