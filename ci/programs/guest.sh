@@ -93,8 +93,9 @@ program_fio_device() {
 	load backing="$SWAP" && new_fs
 	# fio's libraries reserve more than there is, and there is no swap now.
 	echo 1 >/proc/sys/vm/overcommit_memory
-	device=$SWAP rw=randwrite
-	if [ -b /dev/tmem0 ]; then device=/dev/tmem0 rw=randtrimwrite; fi
+	device=/dev/tmem0 rw=randtrimwrite
+	if [ "$mode" = off ]; then device=$SWAP rw=randwrite; fi
+	[ -b $device ] || wrong "no device $device"
 	verify --filename=$device --size=16M --bsrange=4k-64k --blockalign=4k --rw=$rw --direct=1 --ioengine=libaio \
 		--iodepth=16
 	verify --filename=$device --size=16M --bsrange=512-64k --rw=randrw --ioengine=psync
@@ -110,7 +111,7 @@ program_fio_trim() {
 	losetup -d /dev/loop0 || wrong "cannot give the loop device back"
 }
 
-# Anonymous memory larger than what there is, in every pattern that stress-ng knows.
+# Anonymous memory larger than what there is, in four of the patterns that stress-ng knows.
 program_stress_memory() {
 	ready
 	for method in flip incdec rand-set ror; do

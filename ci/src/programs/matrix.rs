@@ -72,6 +72,8 @@ pub(super) struct Program {
     pub(super) swaps: bool,
     /// Whether it has to lose clean pages of files and read them again.
     pub(super) caches: bool,
+    /// Whether it has to write to the driver's disk, where there is a driver.
+    pub(super) device: bool,
 }
 
 /// All of them.
@@ -82,6 +84,7 @@ pub(super) static PROGRAMS: &[Program] = &[
         memory_mib: 48,
         swaps: false,
         caches: true,
+        device: false,
     },
     Program {
         name: "fio-memory",
@@ -89,6 +92,7 @@ pub(super) static PROGRAMS: &[Program] = &[
         memory_mib: 48,
         swaps: true,
         caches: false,
+        device: false,
     },
     Program {
         name: "fio-device",
@@ -96,6 +100,7 @@ pub(super) static PROGRAMS: &[Program] = &[
         memory_mib: 64,
         swaps: false,
         caches: false,
+        device: true,
     },
     Program {
         name: "fio-trim",
@@ -103,13 +108,15 @@ pub(super) static PROGRAMS: &[Program] = &[
         memory_mib: 48,
         swaps: false,
         caches: true,
+        device: false,
     },
     Program {
         name: "stress-memory",
-        what: "stress-ng --vm --verify, every method, on more memory than there is",
+        what: "stress-ng --vm --verify, by flip, incdec, rand-set and ror, on more memory than there is",
         memory_mib: 64,
         swaps: true,
         caches: false,
+        device: false,
     },
     Program {
         name: "stress-files",
@@ -117,6 +124,7 @@ pub(super) static PROGRAMS: &[Program] = &[
         memory_mib: 64,
         swaps: false,
         caches: true,
+        device: false,
     },
     Program {
         name: "compile",
@@ -124,6 +132,7 @@ pub(super) static PROGRAMS: &[Program] = &[
         memory_mib: 48,
         swaps: true,
         caches: true,
+        device: false,
     },
     Program {
         name: "pgbench",
@@ -131,6 +140,7 @@ pub(super) static PROGRAMS: &[Program] = &[
         memory_mib: 64,
         swaps: true,
         caches: true,
+        device: false,
     },
 ];
 

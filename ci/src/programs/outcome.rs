@@ -11,6 +11,9 @@ use crate::vmm_report::Report;
 /// How a report line of a guest begins (images/README.md).
 const MARK: &str = "TMEM-REPORT ";
 
+/// What a program has to write to /dev/tmem0 at least, in pages; loading the driver puts one.
+const LEAST_OF_THE_DEVICE: u64 = 100;
+
 /// What one program did in one mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Outcome {
@@ -103,14 +106,23 @@ impl Outcome {
         demand(self.work > 0, "no work was done");
         demand(mode.swaps() || self.swap_puts == 0, "tmem had pages of swap");
         demand(mode.caches() || self.clean_puts == 0, "tmem had pages of files");
-        if mode == Mode::Tiny {
-            let full = self.refused + self.evicted > 0;
-            demand(full || !(program.swaps || program.caches), "the host refused and evicted nothing");
-        } else {
-            let swapped = self.swap_puts > 0 && self.swap_gets > 0;
-            demand(swapped || !(mode.swaps() && program.swaps), "not one page was swapped to tmem and back");
-            let cached = self.clean_puts > 0 && self.clean_hits > 0;
-            demand(cached || !(mode.caches() && program.caches), "not one page of a file came from tmem");
+        demand(mode != Mode::Off || self.puts == 0, "a host without tmem had pages");
+        let tiny = mode == Mode::Tiny;
+        if mode.swaps() && program.swaps {
+            demand(self.swap_puts > 0, "not one page was swapped to tmem");
+            demand(tiny || self.swap_gets > 0, "not one page that was swapped to tmem came back");
+            demand(!tiny || self.swap_refused > 0, "the host refused no page of swap");
+        }
+        if mode.caches() && program.caches {
+            demand(self.clean_puts > 0, "not one page of a file went to tmem");
+            demand(tiny || self.clean_hits > 0, "not one page of a file came from tmem");
+            demand(!tiny || self.evicted > 0, "the host evicted no page of a file");
+        }
+        if mode != Mode::Off && program.device {
+            let puts = self.puts.saturating_sub(self.swap_puts + self.clean_puts);
+            demand(puts >= LEAST_OF_THE_DEVICE, "hardly a page was written to /dev/tmem0");
+            demand(self.gets > 0, "not one page came from /dev/tmem0");
+            demand(!tiny || self.refused > 0, "the host refused no page");
         }
         idle
     }
@@ -157,16 +169,45 @@ pub(super) mod tests {
         assert!(read(&Report { guests: Vec::new() }, CONSOLE).is_err());
     }
 
+    fn program(name: &str) -> &'static Program {
+        PROGRAMS.iter().find(|program| program.name == name).unwrap()
+    }
+
     #[test]
     fn a_cell_in_which_tmem_did_nothing_is_no_test() {
-        let compile = PROGRAMS.iter().find(|program| program.name == "compile").unwrap();
+        let compile = program("compile");
         let worked = outcome(1, "");
         let used = Outcome { swap_puts: 1, swap_gets: 1, clean_puts: 1, clean_hits: 1, ..worked.clone() };
         assert_eq!(worked.idle(compile, Mode::Off), Vec::<String>::new());
         assert_eq!(outcome(0, "").idle(compile, Mode::Off), ["no work was done"]);
         assert_eq!(used.idle(compile, Mode::Both), Vec::<String>::new());
         assert_eq!(used.idle(compile, Mode::Swap), ["tmem had pages of files"]);
-        assert_eq!(worked.idle(compile, Mode::Both).len(), 2);
-        assert_eq!(used.idle(compile, Mode::Tiny), ["the host refused and evicted nothing"]);
+        assert_eq!(worked.idle(compile, Mode::Both).len(), 4);
+        assert_eq!(Outcome { puts: 1, ..worked }.idle(compile, Mode::Off), ["a host without tmem had pages"]);
+    }
+
+    #[test]
+    fn a_tiny_host_must_refuse_what_swaps_and_evict_what_caches() {
+        let (swaps, caches) = ("the host refused no page of swap", "the host evicted no page of a file");
+        let both = Outcome { swap_puts: 1, clean_puts: 1, ..outcome(1, "") };
+        for (name, whys) in [
+            ("compile", [swaps, caches].as_slice()),
+            ("stress-memory", [swaps].as_slice()),
+            ("fio-files", [caches].as_slice()),
+        ] {
+            assert_eq!(both.idle(program(name), Mode::Tiny), whys, "{name}");
+            let full = Outcome { swap_refused: 1, evicted: 1, ..both.clone() };
+            assert_eq!(full.idle(program(name), Mode::Tiny), Vec::<String>::new(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_disk_in_the_place_of_the_device_is_no_test() {
+        let device = program("fio-device");
+        let files = Outcome { clean_puts: 3000, puts: 3001, gets: 9, ..outcome(1, "") };
+        assert_eq!(files.idle(device, Mode::Cache), ["hardly a page was written to /dev/tmem0"]);
+        let written = Outcome { puts: 3000 + LEAST_OF_THE_DEVICE, ..files };
+        assert_eq!(written.idle(device, Mode::Cache), Vec::<String>::new());
+        assert_eq!(written.idle(device, Mode::Tiny), ["the host refused no page"]);
     }
 }
