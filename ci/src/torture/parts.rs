@@ -46,6 +46,8 @@ impl Parts {
             program("edges", &sources("patches/test", &["edges.c"]))?,
             program("kexec", &sources("test", &["kexec.c"]))?,
             ("/opt/hooks.sh".to_owned(), linux.join("patches/test/guest.sh")),
+            ("/opt/hosts.sh".to_owned(), linux.join("patches/test/hosts.sh")),
+            ("/opt/traces.sh".to_owned(), linux.join("patches/test/traces.sh")),
         ];
         let programs = Some(programs(&images)?);
         Ok(Self { images, files, programs })

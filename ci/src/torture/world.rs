@@ -1,51 +1,11 @@
-//! The worlds: a host and a driver that are good, or bad in one way.
+//! A world: a host and a driver that are good, or bad in one way.
 
-use tmem_images::{KernelId, Series};
+use tmem_images::KernelId;
 
 use crate::lab::place_of;
 
-/// Scenarios of patches/test/guest.sh for a back end that takes pages.
-const ALL: &str = "swap_pages_come_back,swap_large_folios_travel_together,\
-swap_back_end_comes_late_and_may_not_go,swapoff_under_pressure,swap_two_areas_do_not_touch,clean_torture,\
-clean_torture_without_a_journal,clean_torture_with_the_journal_of_data,clean_back_end_comes_and_goes,\
-clean_pages_do_not_outlive_the_mount,clean_pages_outlive_the_inode,clean_old_tails_do_not_come_back,\
-clean_moved_extents,clean_direct_writes_are_seen,clean_small_blocks_stay_out,clean_fio_verifies,both_at_once";
-
-/// Those that ask only for what is right, not for pages that the host has taken.
-const RIGHT: &str =
-    "swap_whatever_the_host_does,clean_whatever_the_host_does,clean_back_end_comes_and_goes,both_at_once";
-
-/// The same, and swap that does not fit.
-const FULL: &str = "swap_store_is_full,swap_whatever_the_host_does,clean_whatever_the_host_does,\
-clean_back_end_comes_and_goes,both_at_once";
-
-/// Those that need the tricks of fakestore.ko.
-const TRICKS: &str = "swap_refusals_go_to_the_disk,swap_failed_puts_leave_nothing_behind,swap_store_is_full,\
-clean_torture_with_loss,clean_torture_in_a_small_store,clean_flush_that_fails_ends_it,\
-clean_torture_finds_stale_pages,xfs_torture_with_loss,xfs_torture_finds_stale_pages,\
-pools_come_when_there_is_room,back_end_goes_while_pools_are_asked_for";
-
-/// Those about XFS, whose files are in large folios.
-const XFS: &str = "xfs_large_folios_travel_together,xfs_direct_writes_are_seen,xfs_pages_outlive_the_inode,xfs_swapped_extents,\
-xfs_torture,xfs_pages_do_not_outlive_the_mount,xfs_fio_verifies,xfs_torture_of_the_old_format,xfs_small_blocks_stay_out,\
-xfs_back_end_comes_and_goes";
-
-/// Scenarios of test/guest.sh over a real host.
-const DEVICE: &str = "absent_slots_read_as_zeros,written_blocks_read_back,written_blocks_read_back_singly,\
-file_system_with_trim,discard_gives_memory_back,size_and_backing_are_checked,mkswap_by_the_driver,\
-swap_under_pressure,swap_in_company,swap_under_stress_ng,swapoff_with_pages_in_use,swap_with_huge_pages,\
-freed_slots_are_flushed,rmmod_while_in_use_is_refused";
-
-/// What shows that a stock kernel can do it too.
-const STOCK: &str = "written_blocks_read_back,file_system_with_trim,discard_gives_memory_back,mkswap_by_the_driver,\
-swap_in_company,swapoff_with_pages_in_use,rmmod_while_in_use_is_refused";
-
-/// Those that need a host which can be made to misbehave.
-const BAD_HOST: &str = "bad_hosts_are_refused,host_without_batches_or_ranges,host_that_takes_nothing,\
-faults_and_broken_batches_go_to_the_disk,lost_page_is_an_error_not_zeros,\
-refused_puts_go_to_the_backing_disk,refused_puts_in_company_go_to_the_backing_disk,\
-huge_pages_refused_in_the_middle,refused_puts_without_backing_keep_pages_in_memory,\
-overwrites_move_between_tmem_and_disk";
+/// The driver with a host inside.
+pub(super) const TEST_HOST: &str = "/opt/test-host/tmem.ko";
 
 /// Which script knows the scenarios, and the module that it is given; relative to /modules or /opt of the guest.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +15,6 @@ pub(super) enum Script {
     /// guest-driver/linux/test/guest.sh: /dev/tmem0, made by this driver.
     Device(&'static str),
 }
-
-/// The driver over the real host.
-const REAL: &str = "/modules/tmem.ko";
-/// The driver with a host inside.
-const TEST_HOST: &str = "/opt/test-host/tmem.ko";
-/// The back end that does tricks.
-const FAKE_STORE: &str = "/opt/fakestore.ko";
 
 /// In the lab, what the guest of a world with [`World::after`] boots by itself: /dev/vdd and /dev/vde in there.
 const KERNEL_DISK: &str = "/tmp/kernel.img";
@@ -90,200 +43,24 @@ pub(super) struct World {
     /// What the guest boots.
     pub(super) kernel: KernelId,
     /// Size of the host's store.
-    store: &'static str,
+    pub(super) store: &'static str,
     /// How hypercalls travel: `auto` or `port`.
-    transport: &'static str,
+    pub(super) transport: &'static str,
     /// What `tmem run` is told about the guest's tmem.
-    tmem: &'static str,
+    pub(super) tmem: &'static str,
     /// Variables for the script; `OPTIONS` are further parameters of the driver.
-    variables: &'static [&'static str],
+    pub(super) variables: &'static [&'static str],
     /// Who runs the scenarios.
-    script: Script,
+    pub(super) script: Script,
     /// The scenarios that make sense there, separated by commas.
     pub(super) scenarios: &'static str,
     /// A scenario of a boot before, which ends by rebooting the guest.
     pub(super) before: Option<&'static str>,
+    /// Whether the guest has its host freeze and thaw it, by what it says on its console.
+    pub(super) asks: bool,
     /// A scenario of the kernel that the last one of `scenarios` boots by itself, out of the host's sight.
     pub(super) after: Option<&'static str>,
 }
-
-/// A good world, from which the others differ.
-const ROOMY: World = World {
-    name: "roomy",
-    what: "nothing: the store takes everything",
-    kernel: KernelId::Small,
-    store: "768M",
-    transport: "auto",
-    tmem: "enabled = true",
-    variables: &[],
-    script: Script::Hooks(REAL),
-    scenarios: ALL,
-    before: None,
-    after: None,
-};
-
-/// About the debug kernel itself.
-const CANARY: World = World {
-    name: "canary",
-    what: "a module does what lockdep and KASAN have to notice (--kernel debug)",
-    kernel: KernelId::Debug,
-    variables: &["CANARY=/opt/canary.ko"],
-    script: Script::Hooks(""),
-    scenarios: "kernel_complaints_are_seen",
-    ..ROOMY
-};
-
-/// All of them.
-pub(super) static WORLDS: &[World] = &[
-    ROOMY,
-    CANARY,
-    World { name: "xfs", what: "nothing: files on XFS", scenarios: XFS, ..ROOMY },
-    World {
-        name: "crowded",
-        what: "the guest may hold 2 MiB, which are full when it mounts",
-        tmem: "enabled = true, cap = \"2M\"",
-        scenarios: "mount_comes_when_the_cap_is_not_full",
-        ..ROOMY
-    },
-    World {
-        name: "off",
-        what: "the driver is not loaded: the kernel by itself",
-        script: Script::Hooks(""),
-        scenarios: "swap_whatever_the_host_does,clean_whatever_the_host_does,clean_fio_verifies",
-        ..ROOMY
-    },
-    World {
-        name: "swap-only",
-        what: "the driver offers no clean pages",
-        variables: &["OPTIONS=clean=0"],
-        scenarios: "swap_pages_come_back,clean_whatever_the_host_does,both_at_once",
-        ..ROOMY
-    },
-    World {
-        name: "clean-only",
-        what: "the driver offers no swap",
-        variables: &["OPTIONS=swap=0"],
-        scenarios: "clean_torture,swap_whatever_the_host_does,both_at_once",
-        ..ROOMY
-    },
-    World {
-        name: "tiny",
-        what: "the guest may hold 2 MiB: the host refuses and evicts all the time",
-        tmem: "enabled = true, cap = \"2M\"",
-        scenarios: RIGHT,
-        ..ROOMY
-    },
-    World { name: "full", what: "the host has 4 MiB for everybody", store: "4M", scenarios: FULL, ..ROOMY },
-    World {
-        name: "nothing",
-        what: "the host refuses everything, a pool too: a cap of 0",
-        tmem: "enabled = true, cap = \"0\"",
-        scenarios: "no_room_no_driver",
-        ..ROOMY
-    },
-    World {
-        name: "single",
-        what: "one operation to an exit",
-        variables: &["OPTIONS=batch=1"],
-        scenarios: RIGHT,
-        ..ROOMY
-    },
-    World {
-        name: "no-pools",
-        what: "the host allows no pool at all",
-        tmem: "enabled = true, pools = []",
-        scenarios: "no_pool_no_driver",
-        ..ROOMY
-    },
-    World {
-        name: "no-clean-pools",
-        what: "the host allows pools for swap only",
-        tmem: "enabled = true, pools = [\"persistent\"]",
-        scenarios: RIGHT,
-        ..ROOMY
-    },
-    World {
-        name: "absent",
-        what: "a host without tmem",
-        tmem: "enabled = false",
-        scenarios: "no_host_no_driver",
-        ..ROOMY
-    },
-    World {
-        name: "reboot",
-        what: "the guest resets itself with pages in the store, swap on and a file system mounted",
-        scenarios: "after_a_reset",
-        before: Some("reset_with_pages_in_the_store"),
-        ..ROOMY
-    },
-    World {
-        name: "kexec",
-        what: "the kernel boots another, out of the host's sight, with pages in the store and swap on",
-        kernel: KernelId::Stock(Series::V6_12),
-        script: Script::Device(REAL),
-        scenarios: "kexec_with_pages_in_the_store",
-        after: Some("after_a_kexec"),
-        ..ROOMY
-    },
-    World {
-        name: "tricks",
-        what: "a back end in the guest that loses, refuses, fails, and once forgets to flush",
-        script: Script::Hooks(FAKE_STORE),
-        scenarios: TRICKS,
-        ..ROOMY
-    },
-    World {
-        name: "device",
-        what: "nothing: /dev/tmem0 over the real host",
-        script: Script::Device(REAL),
-        scenarios: DEVICE,
-        ..ROOMY
-    },
-    World {
-        name: "device-6.12",
-        what: "nothing: /dev/tmem0 with Debian's kernel 6.12",
-        kernel: KernelId::Stock(Series::V6_12),
-        script: Script::Device(REAL),
-        scenarios: STOCK,
-        ..ROOMY
-    },
-    World {
-        name: "device-6.1",
-        what: "nothing: /dev/tmem0 with Debian's kernel 6.1",
-        kernel: KernelId::Stock(Series::V6_1),
-        script: Script::Device(REAL),
-        scenarios: STOCK,
-        ..ROOMY
-    },
-    World {
-        name: "port",
-        what: "nothing: /dev/tmem0 over the I/O port",
-        transport: "port",
-        script: Script::Device(REAL),
-        scenarios: "written_blocks_read_back_over_the_port,swap_in_company",
-        ..ROOMY
-    },
-    World {
-        name: "bad-host",
-        what: "a host inside the driver: too new, dead, without pools or batches, -EFAULT, refusals, lost pages",
-        // One pass: each page that is refused is an exit for the disk, which is slow in the lab.
-        variables: &["PASSES=1"],
-        script: Script::Device(TEST_HOST),
-        scenarios: BAD_HOST,
-        ..ROOMY
-    },
-];
-
-/// What of [`WORLDS`] is soon shown and needs no program but busybox and the workload.
-pub(super) const QUICK: World = World {
-    name: "quick",
-    what: "a host inside the driver: too new, dead, without pools, refusing everything, losing pages",
-    variables: &["WORK=32M", "PASSES=1"],
-    script: Script::Device(TEST_HOST),
-    scenarios: "bad_hosts_are_refused,host_that_takes_nothing,lost_page_is_an_error_not_zeros,\
-                rmmod_while_in_use_is_refused",
-    ..ROOMY
-};
 
 impl World {
     /// All that it runs.
@@ -305,6 +82,24 @@ impl World {
             }
         }
         command
+    }
+
+    /// What runs the guest of /lab/guest.toml in the lab.
+    pub(super) const fn run(&self) -> &'static str {
+        if self.asks { "sh /lab/frozen.sh" } else { "tmem run /lab/guest.toml --report /out/report.json" }
+    }
+
+    /// Which scenario says that `scenario` of this world's script ended well: a kernel that another replaces says no more.
+    pub(super) fn ends_as<'a>(&self, scenario: &'a str) -> &'a str {
+        match self.after {
+            Some(after) if self.is_own(scenario) => after,
+            _ => scenario,
+        }
+    }
+
+    /// Whether `scenario` is one of those that make sense here.
+    pub(super) fn is_own(&self, scenario: &str) -> bool {
+        self.scenarios.split(',').any(|own| own == scenario)
     }
 
     /// The file for `tmem run`: one guest with two vCPUs that runs `scenarios`.
@@ -366,18 +161,23 @@ impl World {
         let debug = if self.kernel == KernelId::Debug { 256 } else { 0 };
         debug
             + match self.script {
+                Script::Hooks(TEST_HOST) | Script::Device(_) => 512,
                 Script::Hooks(_) => 256,
-                Script::Device(_) => 512,
             }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::worlds::{QUICK, WORLDS};
     use super::*;
 
     /// The scripts that have the scenarios.
-    const HOOKS: &str = include_str!("../../../guest-driver/linux/patches/test/guest.sh");
+    const HOOKS: &str = concat!(
+        include_str!("../../../guest-driver/linux/patches/test/guest.sh"),
+        include_str!("../../../guest-driver/linux/patches/test/hosts.sh"),
+        include_str!("../../../guest-driver/linux/patches/test/traces.sh"),
+    );
     const DEVICE: &str = include_str!("../../../guest-driver/linux/test/guest.sh");
 
     const SETTING: Setting<'_> =

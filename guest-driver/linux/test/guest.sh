@@ -57,14 +57,16 @@ unload() {
 huge_pages() { echo madvise >/sys/kernel/mm/transparent_hugepage/enabled; }
 
 swap_on() { mkswap /dev/tmem0 >/dev/null && swapon "$@" /dev/tmem0; }
+# KiB in use.
+swap_used() { sed -n 's|^/dev/tmem0[ \t]*[a-z]*[ \t]*[0-9]*[ \t]*\([0-9]*\).*|\1|p' /proc/swaps; }
 swap_off() { swapoff /dev/tmem0 || wrong "swapoff failed"; }
 
 # Runs a command in a group that may use so many MiB of memory. With more it waits; it is not killed while all that it could
-# give up is on its way to a slow disk.
+# give up is on its way to a slow disk; at MOST (default: twice as much) it is.
 limited() {
 	mkdir -p $CGROUP
 	echo "$1"M >$CGROUP/memory.high
-	echo $(($1 * 2))M >$CGROUP/memory.max
+	echo "${MOST:-$(($1 * 2))M}" >$CGROUP/memory.max
 	shift
 	sh -c 'echo $$ >'$CGROUP'/cgroup.procs; exec "$@"' sh "$@"
 }
@@ -188,18 +190,32 @@ scenario_swap_under_stress_ng() {
 	swap_off && unload
 }
 
+# While swap is off all of the load is in memory, above what it should have: it waits then, and a hard limit would be its end.
 scenario_swapoff_with_pages_in_use() {
 	load size=512M || return 1
+	rm -f /tmp/enough
 	swap_on || { wrong "swapon"; return 1; }
-	limited 16 tmem-workload run --memory 48M --passes 12 >/tmp/workload.log 2>&1 &
+	MOST=max limited 16 sh -c 'until [ -e /tmp/enough ]; do tmem-workload run --memory 48M --passes 2 || exit 1; done' \
+		>/tmp/workload.log 2>&1 &
 	job=$!
-	# Until there is something to bring back.
-	while [ "$(stat puts)" -lt 6000 ] && kill -0 $job 2>/dev/null; do sleep 1; done
-	echo max >$CGROUP/memory.max
-	echo max >$CGROUP/memory.high
-	swap_off || return 1
-	wait $job || { cat /tmp/workload.log; wrong "tmem-workload failed"; return 1; }
-	unload
+	for _ in 1 2; do
+		from=$(stat puts)
+		# Until there is something to bring back, and between two runs of the load there is not.
+		while [ "$(stat puts)" -lt $((from + 6000)) ] || [ "$(swap_used)" -lt 16384 ]; do
+			kill -0 $job 2>/dev/null || { tail -5 /tmp/workload.log; wrong "tmem-workload failed"; return 1; }
+			sleep 1
+		done
+		inside=$(swap_used) got=$(stat gets)
+		swap_off || return 1
+		got=$(($(stat gets) - got))
+		kill -0 $job 2>/dev/null || { tail -5 /tmp/workload.log; wrong "tmem-workload failed"; return 1; }
+		say "swapoff with $((inside / 4)) slots in use: $got pages came back"
+		[ $got -gt 1000 ] || { wrong "only $got pages came back at swapoff"; return 1; }
+		swap_on || { wrong "swapon"; return 1; }
+	done
+	touch /tmp/enough
+	wait $job || { tail -5 /tmp/workload.log; wrong "tmem-workload failed"; return 1; }
+	swap_off && unload
 }
 
 scenario_swap_with_huge_pages() {
@@ -309,7 +325,7 @@ scenario_bad_hosts_are_refused() {
 		refused "refused a persistent pool: error -28" test_new_pool=-28 &&
 		refused "does not offer the transport hypercall" test_features=0xfe transport=hypercall &&
 		refused "failed the test of one page" test_lose_every=1 &&
-		refused "failed the test of one page" test_fault_every=1
+		refused "failed the test of one page" test_fault_puts_every=1
 }
 
 scenario_host_without_batches_or_ranges() {
@@ -334,10 +350,10 @@ scenario_host_that_takes_nothing() {
 scenario_faults_and_broken_batches_go_to_the_disk() {
 	fake || { wrong "needs the test host"; return 2; }
 	load backing="$BACKING" || return 1
-	echo 11 >$PARAMETERS/test_fault_every
+	for what in puts flushes; do echo 11 >$PARAMETERS/test_fault_${what}_every; done
 	verified_io 64M || return 1
 	[ "$(stat puts_failed)" -gt 0 ] || { wrong "no put failed"; return 1; }
-	echo 0 >$PARAMETERS/test_fault_every
+	for what in puts flushes; do echo 0 >$PARAMETERS/test_fault_${what}_every; done
 	echo 3 >$PARAMETERS/test_break_batch_every
 	dd if=/dev/urandom of=/tmp/random bs=1M count=16 2>/dev/null
 	dd if=/tmp/random of=/dev/tmem0 bs=1M oflag=direct 2>/dev/null || { wrong "dd"; return 1; }
@@ -409,6 +425,7 @@ for name; do
 		fails=$((fails + 1))
 	fi
 	dmesg -c >/tmp/dmesg.before
+	killed=$(oom_kills)
 	echo "start $name"
 	scenario_"$name"
 	case $? in
@@ -424,8 +441,9 @@ for name; do
 		rmmod tmem 2>/dev/null
 		;;
 	esac
-	if complaints; then
-		echo "FAIL $name: the kernel complained"
+	# Of messages the log may have lost some, the counter has them all.
+	if complaints || [ "$(oom_kills)" != "$killed" ]; then
+		echo "FAIL $name: the kernel complained, or has killed $(($(oom_kills) - killed)) processes"
 		fails=$((fails + 1))
 	fi
 done

@@ -58,9 +58,17 @@ static uint test_refuse_every;
 module_param(test_refuse_every, uint, 0644);
 MODULE_PARM_DESC(test_refuse_every, "Test host: every n-th put is refused with -ENOMEM (1: all)");
 
-static uint test_fault_every;
-module_param(test_fault_every, uint, 0644);
-MODULE_PARM_DESC(test_fault_every, "Test host: every n-th put or flush answers -EFAULT and drops the page");
+static uint test_fault_puts_every;
+module_param(test_fault_puts_every, uint, 0644);
+MODULE_PARM_DESC(test_fault_puts_every, "Test host: every n-th put answers -EFAULT and drops the page");
+
+static uint test_fault_flushes_every;
+module_param(test_fault_flushes_every, uint, 0644);
+MODULE_PARM_DESC(test_fault_flushes_every, "Test host: every n-th flush answers -EFAULT and drops nothing");
+
+static uint test_fault_gets_every;
+module_param(test_fault_gets_every, uint, 0644);
+MODULE_PARM_DESC(test_fault_gets_every, "Test host: every n-th get answers -EFAULT");
 
 static uint test_lose_every;
 module_param(test_lose_every, uint, 0644);
@@ -94,7 +102,8 @@ enum test_kind { TEST_NO_POOL, TEST_PERSISTENT, TEST_EPHEMERAL };
 
 static enum test_kind test_pool[TEST_POOLS];
 static unsigned int test_nr_pools;
-static u32 test_nr_puts, test_nr_gets, test_nr_faults, test_nr_batches;
+static u32 test_nr_puts, test_nr_gets, test_nr_batches;
+static u32 test_nr_fault_puts, test_nr_fault_flushes, test_nr_fault_gets;
 
 struct tmem_cpuid_leaf tmem_cpuid(u32 leaf)
 {
@@ -187,7 +196,7 @@ static s64 test_put(const struct tmem_regs *r)
 	u32 *at;
 
 	test_flush(r, index);
-	if (test_nth(&test_nr_faults, test_fault_every))
+	if (test_nth(&test_nr_fault_puts, test_fault_puts_every))
 		return -EFAULT;
 	if (test_nth(&test_nr_puts, test_refuse_every) || test_free == TEST_NONE)
 		return -ENOMEM;
@@ -207,6 +216,8 @@ static s64 test_get(const struct tmem_regs *r)
 {
 	u32 *at = test_find(r, r->r8);
 
+	if (test_nth(&test_nr_fault_gets, test_fault_gets_every))
+		return -EFAULT;
 	if (*at == TEST_NONE || test_nth(&test_nr_gets, test_lose_every))
 		return 0;
 	memcpy(phys_to_virt(r->r9), test_arena + (u64)*at * PAGE_SIZE, PAGE_SIZE);
@@ -220,13 +231,16 @@ static s64 test_flush_range(const struct tmem_regs *r)
 	s64 gone = 0;
 	u64 i;
 
-	if (test_nth(&test_nr_faults, test_fault_every))
-		return -EFAULT;
 	if (r->r9 > ARRAY_SIZE(test_bucket))
 		return test_flush_pool(r->rdi >> TMEM_POOL_SHIFT, r);
 	for (i = 0; i < r->r9; i++)
 		gone += test_flush(r, r->r8 + i);
 	return gone;
+}
+
+static bool test_fault_flush(void)
+{
+	return test_nth(&test_nr_fault_flushes, test_fault_flushes_every);
 }
 
 static bool test_good_page(u64 gpa)
@@ -249,9 +263,11 @@ static s64 test_page_op(const struct tmem_regs *r)
 	case TMEM_OP_GET:
 		return test_good_page(r->r9) ? test_get(r) : -EFAULT;
 	case TMEM_OP_FLUSH_PAGE:
-		return r->r9 ? -EINVAL : test_flush(r, r->r8);
+		return r->r9 ? -EINVAL : test_fault_flush() ? -EFAULT : test_flush(r, r->r8);
 	case TMEM_OP_FLUSH_RANGE:
-		return r->r8 + r->r9 > 1ULL << 32 ? -EINVAL : test_flush_range(r);
+		if (r->r8 + r->r9 > 1ULL << 32)
+			return -EINVAL;
+		return test_fault_flush() ? -EFAULT : test_flush_range(r);
 	default:
 		return -ENOSYS;
 	}

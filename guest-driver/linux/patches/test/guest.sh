@@ -9,12 +9,15 @@
 # this file), and two spare disks: SWAP (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
 # back end; with tmem.ko in its place, or none (STORE=), the scenarios that need the fake store's tricks are skipped.
 # OPTIONS has further parameters for it.
+# OFFERS (default "swap,clean") is what goes to the store, where the options or the host keep a use out.
+# LISTENS (default empty) says that the host reads the console and does what hosts.sh asks for.
 # CANARY (default ./canary.ko) is a module that misbehaves, for the scenario about kernels with lockdep and KASAN.
 # Prints "ok NAME", "skip NAME reason" or "FAIL NAME reason"; exits with the number of failures.
 
 SWAP=${SWAP:-/dev/vda}
 DISK=${DISK:-/dev/vdb}
 STORE=${STORE-./fakestore.ko}
+OFFERS=${OFFERS:-swap,clean}
 CANARY=${CANARY:-./canary.ko}
 OPERATIONS=${OPERATIONS:-1500}
 SECONDS_OF_STRESS=${SECONDS_OF_STRESS:-20}
@@ -30,6 +33,10 @@ complaints_sh=$here/complaints.sh
 [ -e "$complaints_sh" ] || complaints_sh=$here/../../test/complaints.sh
 # shellcheck source=../../test/complaints.sh
 . "$complaints_sh"
+# shellcheck source=hosts.sh
+. "$here/hosts.sh"
+# shellcheck source=traces.sh
+. "$here/traces.sh"
 case $STORE in '' | /*) ;; *) STORE=$PWD/$STORE ;; esac
 case $CANARY in /*) ;; *) CANARY=$PWD/$CANARY ;; esac
 # Programs leave files where they are.
@@ -42,6 +49,7 @@ wrong() { reason="$*"; return 1; }
 counter() { cat $COUNTERS/"$1" 2>/dev/null || echo 0; }
 # By how much a counter has grown in this scenario.
 gained() { echo $(($(counter "$1") - $(cat /tmp/counters/"$1" 2>/dev/null || echo 0))); }
+need_host() { [ "$module" = tmem ] || { skip="needs a host"; return 1; }; }
 need_fake() { fake || { skip="needs the fake store"; return 1; }; }
 
 # load USES [PARAMETER]...: registers the back end. USES is swap, clean or both.
@@ -64,6 +72,8 @@ unload() {
 	if fake; then
 		[ "$(cat /sys/module/fakestore/parameters/wrong)" = 0 ] || { wrong "calls against the contract"; return 1; }
 	fi
+	malformed=$(cat /sys/module/tmem/parameters/test_malformed 2>/dev/null)
+	[ "${malformed:-0}" = 0 ] || { wrong "$malformed malformed calls"; return 1; }
 	rmmod "$module" || wrong "cannot unload $module"
 }
 
@@ -91,18 +101,12 @@ end_fs() {
 # Anonymous memory in folios of 2 MiB where they can be had.
 large_folios() { echo always >$THP/enabled; }
 
-# limit MIB: the group may have so much. Beyond it waits, and is not killed while all that it could give up is on its way to a
-# slow disk.
-limit() {
-	echo "$1"M >$CGROUP/memory.high
-	echo $(($1 * 2))M >$CGROUP/memory.max
-}
-unlimit() { echo max >$CGROUP/memory.max && echo max >$CGROUP/memory.high; }
-
-# limited MIB COMMAND: in a group that has so much memory.
+# limited MIB COMMAND: in a group that has so much memory. Beyond it waits, and is not killed while all that it could give up is on
+# its way to a slow disk; at MOST (default: twice as much) it is.
 limited() {
 	mkdir -p $CGROUP
-	limit "$1"
+	echo "$1"M >$CGROUP/memory.high
+	echo "${MOST:-$(($1 * 2))M}" >$CGROUP/memory.max
 	shift
 	sh -c 'echo $$ >'$CGROUP'/cgroup.procs; exec "$@"' sh "$@"
 }
@@ -127,7 +131,52 @@ swap_work() {
 # What has become of the pages that were swapped out in this scenario.
 swap_story() {
 	say "swap_puts $(gained swap_puts), refused $(gained swap_refused), pages to the disk $(($(pswpout) - swapped))"
-	[ "$(counter swap_lost)" = 0 ] || wrong "pages were lost"
+	[ "$(gained swap_lost)" = 0 ] || wrong "pages were lost"
+}
+
+# start_load MIB MEMORY: anonymous memory that does not fit into so much, checked in every pass, until end_load.
+start_load() {
+	rm -f /tmp/enough
+	limited "$1" sh -c 'until [ -e /tmp/enough ]; do tmem-workload run --memory "$0" --passes 2 || exit 1; done' "$2" \
+		>/tmp/workload.log 2>&1 &
+	load=$!
+}
+
+# Ends it; every page of it was right.
+end_load() {
+	touch /tmp/enough
+	wait $load || { tail -5 /tmp/workload.log; wrong "tmem-workload failed"; return 1; }
+}
+
+# load_makes COUNTER GROW: the load goes on until it has made the counter grow by so much.
+load_makes() {
+	from=$(counter "$1") looks=0
+	while [ $(($(counter "$1") - from)) -lt "$2" ]; do
+		looks=$((looks + 1))
+		kill -0 $load 2>/dev/null && [ $looks -lt 1000 ] ||
+			{ tail -5 /tmp/workload.log; wrong "$1 grew by $(($(counter "$1") - from)) only"; return 1; }
+		sleep 1
+	done
+}
+
+# KiB in use of a swap area.
+used_of() { sed -n "s|^$1[ \t]*[a-z]*[ \t]*[0-9]*[ \t]*\([0-9]*\).*|\1|p" /proc/swaps; }
+
+# swapoff_under_load DEVICE: while the load runs in as little memory as before, and with much of it in tmem, which comes back.
+swapoff_under_load() {
+	looks=0
+	# Between two runs of the load there is nothing in use.
+	while [ "$(used_of "$1")" -lt 16384 ]; do
+		looks=$((looks + 1))
+		[ $looks -lt 1000 ] || { wrong "$(used_of "$1") KiB of $1 are in use"; return 1; }
+		sleep 1
+	done
+	inside=$(used_of "$1") got=$(counter swap_gets)
+	swapoff "$1" || { wrong "swapoff failed"; return 1; }
+	got=$(($(counter swap_gets) - got))
+	kill -0 $load 2>/dev/null || { tail -5 /tmp/workload.log; wrong "the load ended before swapoff"; return 1; }
+	say "swapoff with $((inside / 4)) slots of $1 in use: $got pages came back"
+	[ $got -gt 1000 ] || { wrong "only $got pages came back at swapoff"; return 1; }
 }
 
 pswpout() { sed -n 's/^pswpout //p' /proc/vmstat; }
@@ -211,31 +260,30 @@ scenario_swap_back_end_comes_late_and_may_not_go() {
 	swap_off && unload
 }
 
+# One area: while it is off all of the load is in memory, above what it should have. It waits then, and more would be its end.
 scenario_swapoff_under_pressure() {
-	load swap || return 1
-	swap_on || return 1
-	limited 64 stress-ng --vm 1 --vm-bytes 120M --vm-keep --verify --timeout 15 --oomable >/tmp/stress.log 2>&1 &
-	stress=$!
-	for i in 1 2 3 4 5 6; do
-		unlimit 2>/dev/null
-		swapoff "$SWAP" || { wrong "swapoff failed"; return 1; }
+	[ -n "$STORE" ] || return 2
+	load swap && swap_on || return 1
+	MOST=max start_load 64 120M
+	for _ in 1 2 3; do
+		load_makes swap_puts 4000 && swapoff_under_load "$SWAP" || return 1
 		swapon "$SWAP" || { wrong "swapon failed"; return 1; }
-		limit 64
 	done
-	wait $stress || { tail /tmp/stress.log; wrong "stress-ng failed"; return 1; }
-	swap_off && unload
+	load_makes swap_puts 4000 && end_load && swap_story && swap_off && unload
 }
 
+# A small area before a large one: what one gives back goes to the other, and to memory above what the load should have.
 scenario_swap_two_areas_do_not_touch() {
+	[ -n "$STORE" ] || return 2
 	load swap || return 1
-	mkswap "$DISK" >/dev/null && swapon "$DISK" && swap_on || { wrong "swapon"; return 1; }
-	limited 64 stress-ng --vm 1 --vm-bytes 160M --vm-keep --verify --timeout 15 --oomable >/tmp/stress.log 2>&1 &
-	stress=$!
-	for i in 1 2 3; do
-		swapoff "$DISK" || { wrong "swapoff failed"; return 1; }
-		swapon "$DISK" || { wrong "swapon failed"; return 1; }
+	mkswap "$DISK" 32768 >/dev/null && swapon "$DISK" && swap_on || { wrong "swapon"; return 1; }
+	MOST=max start_load 64 160M
+	# What is switched on is used last.
+	for area in "$DISK" "$SWAP" "$DISK"; do
+		load_makes swap_puts 4000 && swapoff_under_load "$area" || return 1
+		swapon "$area" || { wrong "swapon failed"; return 1; }
 	done
-	wait $stress || { tail /tmp/stress.log; wrong "stress-ng failed"; return 1; }
+	load_makes swap_puts 4000 && end_load && swap_story || return 1
 	swapoff "$DISK" && swap_off && unload
 }
 
@@ -521,7 +569,8 @@ fio_verifies_on() {
 	limited 24 fio --directory=$MNT --size=24M --bsrange=4k-64k --blockalign=4k --rw=randwrite --verify=crc32c \
 		--verify_fatal=1 --ioengine=mmap --numjobs=2 --name=mapped --output=/tmp/fio.log >/tmp/fio.err 2>&1 ||
 		{ tail -20 /tmp/fio.log /tmp/fio.err; wrong "fio with mmap"; return 1; }
-	end_fs && unload
+	end_fs && unload || return 1
+	used clean_puts 1000 && used clean_hits 1000
 }
 
 scenario_clean_fio_verifies() { fio_verifies_on new_fs; }
@@ -636,7 +685,7 @@ scenario_back_end_goes_while_pools_are_asked_for() {
 
 # A real host, whose cap for this guest is full of pages of swap at first.
 scenario_mount_comes_when_the_cap_is_not_full() {
-	[ "$module" = tmem ] || { skip="needs a host"; return 2; }
+	need_host || return 2
 	load both || return 1
 	swap_on || return 1
 	limited 64 tmem-workload run --memory 96M --passes 1000 >/tmp/workload.log 2>&1 &
@@ -663,6 +712,23 @@ scenario_mount_comes_when_the_cap_is_not_full() {
 
 # --- both
 
+offers() { case ,$OFFERS, in *,"$1",*) ;; *) false ;; esac; }
+
+# Pages of what is offered went to the store and came back, and of nothing else.
+what_is_offered() {
+	say "swap: $(gained swap_puts) put, $(gained swap_gets) back; clean: $(gained clean_puts) put, $(gained clean_hits) back"
+	if offers swap; then
+		used swap_puts 100 && used swap_gets 100 || return 1
+	else
+		[ "$(gained swap_put_calls)" = 0 ] || { wrong "pages of swap were offered"; return 1; }
+	fi
+	if offers clean; then
+		used clean_puts 1000 && used clean_hits 1000
+	else
+		[ "$(gained clean_put_calls)" = 0 ] || wrong "clean pages were offered"
+	fi
+}
+
 scenario_both_at_once() {
 	load both pages=40000 || return 1
 	swap_on && new_fs || return 1
@@ -670,7 +736,7 @@ scenario_both_at_once() {
 	stress=$!
 	SEED=8 LIMIT=64 torture 4 12 2 || return 1
 	wait $stress || { tail /tmp/stress.log; wrong "stress-ng failed"; return 1; }
-	end_fs && swap_off && unload
+	end_fs && swap_off && unload && what_is_offered
 }
 
 # --- the kernel
@@ -693,7 +759,7 @@ run() {
 	rm -rf /tmp/counters
 	mkdir /tmp/counters
 	for c in $COUNTERS/*; do [ ! -f "$c" ] || cat "$c" >/tmp/counters/"${c##*/}" 2>/dev/null; done
-	swapped=$(pswpout)
+	swapped=$(pswpout) killed=$(oom_kills)
 	echo "start $1"
 	"scenario_$1"
 	case $? in
@@ -713,8 +779,9 @@ run() {
 	swapoff "$DISK" 2>/dev/null
 	[ -z "$STORE" ] || rmmod "$module" 2>/dev/null
 	rmdir $CGROUP 2>/dev/null
-	if complaints 'Write-error|Read-error'; then
-		echo "FAIL $1 the kernel complained"
+	# Of messages the log may have lost some, the counter has them all.
+	if complaints 'Write-error|Read-error' || [ "$(oom_kills)" != "$killed" ]; then
+		echo "FAIL $1 the kernel complained, or has killed $(($(oom_kills) - killed)) processes"
 		dmesg | head -150
 		fails=$((fails + 1))
 	fi
@@ -729,7 +796,7 @@ echo 1000 >/proc/sys/kernel/hung_task_warnings
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 dmesg -c >/dev/null
 # Those for a host that is bad, and those about a reset, run when they are asked for.
-[ $# -gt 0 ] || set -- $(sed -n 's/^scenario_\([a-z_]*\)().*/\1/p' "$self" | grep -v -e no_driver -e _reset -e complaints_are_seen)
+[ $# -gt 0 ] || set -- $(sed -n 's/^scenario_\([a-z_]*\)().*/\1/p' "$self" "$here/hosts.sh" "$here/traces.sh" | grep -v -e no_driver -e _reset -e complaints_are_seen)
 for scenario; do
 	if ! still_looking; then
 		echo "FAIL $scenario lockdep is off before it starts"
