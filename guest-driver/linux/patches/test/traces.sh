@@ -65,7 +65,7 @@ sum_events() {
 		END {
 			for (i = 1; i <= split("s c", uses, " "); i++) {
 				u = uses[i]
-				printf "%d %d %d %d %d %d %d %d ", n[u "put"], pages[u "put"], done[u "put"], n[u "get"], pages[u "get"],
+				printf "%d %d %d %d %d %d %d %.0f ", n[u "put"], pages[u "put"], done[u "put"], n[u "get"], pages[u "get"],
 					done[u "get"], n[u "flush"], pages[u "flush"]
 			}
 			print events + 0, bad + 0
