@@ -126,17 +126,18 @@ static void tmem_run_together(struct tmem_batch *batch, unsigned int first, unsi
 
 /*
  * Runs the entries in order, in as few exits as the limit allows. Each entry's status is then what the host answered;
- * where it did not answer, an error.
+ * where it did not answer, an error. Returns how many exits it took.
  */
-void tmem_batch_run(struct tmem_batch *batch)
+unsigned int tmem_batch_run(struct tmem_batch *batch)
 {
-	unsigned int first, n;
+	unsigned int first, n, exits = 0;
 
-	for (first = 0; first < batch->n; first += n) {
+	for (first = 0; first < batch->n; first += n, exits++) {
 		n = min(batch->n - first, tmem_limit);
 		if (n == 1)
 			tmem_run_singly(batch, first, n);
 		else
 			tmem_run_together(batch, first, n);
 	}
+	return exits;
 }

@@ -29,7 +29,7 @@ unsigned int tmem_batch_max(void);
 
 struct tmem_batch *tmem_batch_begin(void);
 void tmem_batch_end(struct tmem_batch *batch);
-void tmem_batch_run(struct tmem_batch *batch);
+unsigned int tmem_batch_run(struct tmem_batch *batch);
 
 static inline void tmem_batch_add(struct tmem_batch *batch, u32 op, u32 pool, u64 slot, u64 r9)
 {

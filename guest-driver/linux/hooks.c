@@ -9,6 +9,7 @@
 #include "batch.h"
 #include "hooks.h"
 #include "host.h"
+#include "stats.h"
 
 /* A range that is longer than this is flushed as the whole object where the host has no ranges. */
 #define TMEM_HOOKS_SINGLE_FLUSHES	TMEM_OBJECT_SLOTS
@@ -32,7 +33,7 @@ static void tmem_hooks_call(u32 op, s64 most, struct tmem_page *pages, unsigned 
 			.r8 = pages[i].index,
 			.r9 = pages[i].page ? page_to_phys(pages[i].page) : 0,
 		};
-	tmem_batch_run(batch);
+	tmem_count(TMEM_STAT_HOOK_EXITS, tmem_batch_run(batch));
 	for (i = 0; i < n; i++) {
 		s64 answer = tmem_batch_status(batch, i);
 		bool refused = answer == -ENOMEM || answer == -EBUSY;
@@ -70,6 +71,7 @@ static s64 tmem_hooks_flush_call(u32 op, int pool, const u64 oid[3], u32 index, 
 	};
 	s64 answer = tmem_call(&regs);
 
+	tmem_count(TMEM_STAT_HOOK_EXITS, 1);
 	/* A trap that nobody served leaves rax as it was. */
 	return answer == TMEM_CALL_NUMBER ? -EIO : answer;
 }
@@ -91,22 +93,24 @@ static int tmem_hooks_flush_range(int pool, const u64 oid[3], u32 first, u64 cou
 	return 0;
 }
 
+static void tmem_hooks_destroy_pool(int pool)
+{
+	tmem_pool_destroy(pool);
+	tmem_count(TMEM_STAT_HOOK_EXITS, 1);
+}
+
 static int tmem_hooks_new_pool(bool persistent)
 {
 	u32 pool;
 	/* Without a word: the kernel says what it makes of a refusal. */
 	int err = tmem_pool_new(persistent ? TMEM_POOL_PERSISTENT : 0, &pool);
 
+	tmem_count(TMEM_STAT_HOOK_EXITS, 1);
 	if (!err && pool > INT_MAX) {
-		tmem_pool_destroy(pool);
+		tmem_hooks_destroy_pool(pool);
 		err = -ENOSPC;
 	}
 	return err ? err : pool;
-}
-
-static void tmem_hooks_destroy_pool(int pool)
-{
-	tmem_pool_destroy(pool);
 }
 
 static struct tmem_ops tmem_hooks_ops = {

@@ -16,6 +16,7 @@
 	X(FLUSHES_FAILED, flushes_failed)		\
 	X(SLOTS_FREED, slots_freed)			\
 	X(EXITS, exits)					\
+	X(HOOK_EXITS, hook_exits)			\
 	X(BATCHES, batches)				\
 	X(BATCH_ENTRIES, batch_entries)			\
 	X(BATCHES_FAILED, batches_failed)		\
