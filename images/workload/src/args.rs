@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::prelude::*;
 
@@ -31,6 +32,8 @@ OPTIONS                                                                   defaul
   --threads N         each has its own part of the memory                 1
   --thp WHEN          huge pages: system, never, always                   system
   --file PATH         work on a file instead of anonymous memory
+  --rest SECONDS      do nothing for so long after each pass              0
+  --when NAME=N       begin when a counter is N or more: a line of /proc/vmstat, or one of tmem's   now
   --json              one JSON object per line instead of text
   --report            the same, each line prefixed with `TMEM-REPORT `
 
@@ -72,6 +75,8 @@ pub(crate) struct Args {
     pub(crate) threads: usize,
     pub(crate) huge: HugePages,
     pub(crate) file: Option<PathBuf>,
+    pub(crate) rest: Duration,
+    pub(crate) when: Option<(String, u64)>,
     pub(crate) form: Form,
 }
 
@@ -90,6 +95,8 @@ impl Args {
             threads: 1,
             huge: HugePages::System,
             file: None,
+            rest: Duration::ZERO,
+            when: None,
             form: Form::Text,
         };
         let mut parser = lexopt::Parser::from_args(words);
@@ -107,6 +114,8 @@ impl Args {
                 Long("threads") => args.threads = parser.value()?.parse_with(threads)?,
                 Long("thp") => args.huge = parser.value()?.parse_with(huge)?,
                 Long("file") => args.file = Some(parser.value()?.into()),
+                Long("rest") => args.rest = Duration::from_secs(parser.value()?.parse::<u32>()?.into()),
+                Long("when") => args.when = Some(parser.value()?.parse_with(counter)?),
                 Long("json") => args.form = Form::Json,
                 Long("report") => args.form = Form::Report,
                 Value(word) if task.is_none() => task = Some(word.parse_with(named_task)?),
@@ -157,6 +166,14 @@ fn share(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("`{text}` is not a share from 0 to 100"))
 }
 
+/// A counter's name and a number.
+fn counter(text: &str) -> Result<(String, u64), String> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    parts
+        .and_then(|(name, number)| Some((name.to_owned(), number.parse().ok()?)))
+        .ok_or_else(|| format!("`{text}` is not a counter and a number, such as nr_free_pages=4096"))
+}
+
 fn at_least_one(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("`{text}` is not a number from 1"))
 }
@@ -194,7 +211,9 @@ mod tests {
 
         assert_eq!((args.task, args.pages, args.passes), (Task::Run, 32768, 5));
         assert_eq!((args.pattern, args.write_share, args.seed), (Pattern::Zipf, 0, 9));
-        assert_eq!((args.huge, args.form), (HugePages::Never, Form::Report));
+        assert_eq!((args.huge, args.form, args.when), (HugePages::Never, Form::Report, None));
+        let args = parse("run --when swap_refused=3 --rest 2").unwrap();
+        assert_eq!((args.when, args.rest.as_secs()), (Some(("swap_refused".into(), 3)), 2));
     }
 
     #[test]
@@ -220,6 +239,10 @@ mod tests {
             ("run --mix zero=1", "not 100"),
             ("run --pattern up", "no pattern"),
             ("touch --file x --pass 0", "from 1"),
+            ("run --rest soon", "soon"),
+            ("run --when x", "a counter and a number"),
+            ("run --when =3", "a counter and a number"),
+            ("run --when x=y", "a counter and a number"),
             ("fill", "need --file"),
             ("run --fast", "--fast"),
             ("run run", "run"),

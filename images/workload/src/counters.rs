@@ -94,6 +94,19 @@ pub(crate) fn hooks() -> Option<Object> {
     (!counters.is_empty()).then(|| counters.iter().fold(Object::event("hooks"), add))
 }
 
+/// A counter by its name: a line of /proc/vmstat or of a file of the driver's, or a file of a tmem-aware kernel's.
+pub(crate) fn named(name: &str) -> Option<u64> {
+    let vmstat = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let texts = std::iter::once(vmstat).chain(files(DRIVER).into_iter().map(|(_, text)| text));
+    let of_kernel = || fs::read_to_string(Path::new(KERNEL).join(name)).ok()?.trim().parse().ok();
+    texts.into_iter().find_map(|text| line(&text, name)).or_else(of_kernel)
+}
+
+/// The number of the line `NAME VALUE`.
+fn line(text: &str, name: &str) -> Option<u64> {
+    text.lines().filter_map(|line| line.split_once(' ')).find(|(found, _)| *found == name)?.1.parse().ok()
+}
+
 /// Name and text of the files of a folder, by name; none if there is no such folder.
 fn files(dir: &str) -> Vec<(String, String)> {
     let read = |entry: fs::DirEntry| {
@@ -173,6 +186,13 @@ mod tests {
             line,
             r#"{"pswpin":4,"pswpout":0,"disks":{"vda":{"reads":1,"sectors_read":8,"writes":0,"sectors_written":0}}}"#
         );
+    }
+
+    #[test]
+    fn counter_is_found_by_its_whole_name() {
+        let text = "nr_free_pages 12\nputs_refused 3\ntransport hypercall\n";
+        let found = ["nr_free_pages", "puts_refused", "puts", "transport"].map(|name| line(text, name));
+        assert_eq!(found, [Some(12), Some(3), None, None]);
     }
 
     #[test]

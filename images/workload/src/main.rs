@@ -20,7 +20,8 @@ mod report;
 use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::args::{Args, HELP, Task};
 use crate::content::Contents;
@@ -52,10 +53,10 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        _ => match work(&args) {
+        _ => match begin(&args).and_then(|()| work(&args)) {
             Ok(tally) => ExitCode::from(u8::from(tally.corrupt > 0)),
             Err(error) => {
-                eprintln!("tmem-workload: cannot map {} pages{}: {error}", args.pages, of_what(&args));
+                eprintln!("tmem-workload: {error}");
                 ExitCode::from(2)
             }
         },
@@ -66,12 +67,25 @@ fn of_what(args: &Args) -> String {
     args.file.as_ref().map(|path| format!(" of {}", path.display())).unwrap_or_default()
 }
 
+/// Returns when it is time to begin.
+fn begin(args: &Args) -> io::Result<()> {
+    let Some((name, least)) = &args.when else { return Ok(()) };
+    let unknown = || io::Error::other(format!("no counter {name} is here to wait for"));
+    while counters::named(name).ok_or_else(unknown)? < *least {
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
 /// Does the phases that the task consists of and tells the result.
 fn work(args: &Args) -> io::Result<Tally> {
-    let mut memory = match &args.file {
-        Some(path) => Memory::file(path, args.pages)?,
-        None => Memory::anonymous(args.pages, args.huge)?,
+    let memory = match &args.file {
+        Some(path) => Memory::file(path, args.pages),
+        None => Memory::anonymous(args.pages, args.huge),
     };
+    let mut memory = memory.map_err(|error| {
+        io::Error::other(format!("cannot map {} pages{}: {error}", args.pages, of_what(args)))
+    })?;
     let engine = Engine {
         contents: Contents { seed: args.seed, mix: args.mix, write_share: args.write_share },
         pattern: args.pattern,
@@ -82,7 +96,12 @@ fn work(args: &Args) -> io::Result<Tally> {
     let before = Counters::now();
     let start = Instant::now();
     let tally = phases(args).into_iter().fold(Tally::default(), |tally, phase| {
-        tally.and(reporter.watch(&engine, phase, args.pages, || engine.run(phase, memory.pages())))
+        let tally =
+            tally.and(reporter.watch(&engine, phase, args.pages, || engine.run(phase, memory.pages())));
+        if matches!(phase, Phase::Touch(_)) {
+            thread::sleep(args.rest);
+        }
+        tally
     });
     let elapsed = start.elapsed();
     reporter.result(args, &tally, elapsed, &Counters::now().since(&before));
