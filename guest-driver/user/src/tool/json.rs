@@ -2,16 +2,17 @@
 
 use std::fmt::Write;
 
-/// An object with these members; a value that is a decimal number is written as one.
+/// An object with these members, whose values are JSON already.
 pub(crate) fn object<N: AsRef<str>, V: AsRef<str>>(members: impl IntoIterator<Item = (N, V)>) -> String {
     let members: Vec<String> = members
         .into_iter()
-        .map(|(name, value)| format!("{}:{}", quoted(name.as_ref()), scalar(value.as_ref())))
+        .map(|(name, value)| format!("{}:{}", quoted(name.as_ref()), value.as_ref()))
         .collect();
     format!("{{{}}}", members.join(","))
 }
 
-fn scalar(value: &str) -> String {
+/// A whole number as it is, anything else as a string.
+pub(crate) fn scalar(value: &str) -> String {
     match value.parse::<u64>() {
         Ok(number) => number.to_string(),
         Err(_) => quoted(value),
@@ -37,7 +38,9 @@ mod tests {
 
     #[test]
     fn numbers_stay_numbers_and_words_are_quoted() {
-        let line = object([("puts", "12"), ("port", "0x5a"), ("t", "a\"\n")]);
+        let line = object(
+            [("puts", "12"), ("port", "0x5a"), ("t", "a\"\n")].map(|(name, value)| (name, scalar(value))),
+        );
         assert_eq!(line, r#"{"puts":12,"port":"0x5a","t":"a\"\u000a"}"#);
     }
 }

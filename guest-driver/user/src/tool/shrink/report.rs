@@ -69,6 +69,7 @@ impl Totals {
             costs.map(|(name, before)| (*name, memory.vmstat(name).saturating_sub(before).to_string())),
         );
         if for_machines {
+            let members = members.iter().map(|(name, value)| (*name, json::scalar(value)));
             println!("TMEM-REPORT {}", json::object(members));
         } else {
             members.iter().for_each(|(name, value)| println!("{name:24}  {value:>10}"));
