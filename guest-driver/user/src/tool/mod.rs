@@ -29,10 +29,11 @@ OPTIONS of shrink                                                          defau
   --for SECONDS       end after this time, if no COMMAND is given           run for ever
   --until SIZE        end as soon as so much was reclaimed, such as 64M     run for ever
   --every SECONDS     how often to look                                     2
-  --floor PERCENT     of the memory, what the guest keeps in use at least   20
+  --floor PERCENT     of the memory, below which nothing more is asked for  20
   --pressure PERCENT  of the time in which somebody waited for memory (PSI), from which on to stop    1
-  --order N           report free blocks of 2^N pages and more              4
+  --order N           report free blocks of 2^N pages and more, meanwhile   4
   --report            tell what was done as a line that begins with TMEM-REPORT
+SIGINT and SIGTERM end it as well, with a COMMAND as soon as that has ended; SIGTERM is passed on to it.
 ";
 
 /// What to do.
