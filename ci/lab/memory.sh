@@ -2,7 +2,7 @@
 # The host's side of step `linux-memory` of `cargo xtask test`: runs the guests of memory.toml, and meanwhile sets the balloon of one
 # of them from outside. What `tmem control` says before, after inflating and after deflating goes to /out.
 socket=/tmp/control
-truncate -s 128M /tmp/swap.img /tmp/data.img
+truncate -s 128M /tmp/swap.img /tmp/data.img /tmp/grows.img /tmp/capped.img /tmp/capped-data.img
 {
 	tmem run /lab/memory.toml --report /out/report.json --control $socket &
 	echo $! >/tmp/session

@@ -35,7 +35,9 @@ pub(super) fn memory(context: &Context, name: &str) -> Ending {
         job.added.push(super::smoke::initramfs(DEVICE, &job.out)?);
         let ran = context.run(name, &job)?.ended_with(super::ends::STOPPED)?;
         let asked = super::asked::judge(&job.out)?;
-        Ok(format!("{}; {asked}", judge(&ran.report()?, &ran.said)?))
+        let report = ran.report()?;
+        let brakes = super::brakes::judge(&report, &ran.said)?;
+        Ok(format!("{}; {brakes}; {asked}", judge(&report, &ran.said)?))
     };
     run().into()
 }
@@ -63,6 +65,10 @@ fn judge(report: &Report, said: &str) -> Result<String, String> {
         (cases > 0 && said.contains("device| 0 cases failed, 0 skipped"), "a case of /dev/tmem failed"),
         (said.contains("device| smoke: good"), "the C library's smoke test failed"),
         (has_stat(said), "`tmem-guest stat --json` did not show the driver's counters"),
+        (
+            ["gives", "device"].iter().all(|name| order_is_back(said, name)),
+            "`tmem-guest shrink` did not restore the order from which on pages are reported",
+        ),
     ])
     .map_err(|why| format!("{why}: {device:?}"))?;
     Ok(format!("{gives}; tmem-aware: {aware}, {kinds}; {cases} cases of /dev/tmem"))
@@ -91,6 +97,10 @@ impl Giver<'_> {
             (tmem.puts * 4096 >= LEAST_GIVEN_BACK, "the store did not absorb a quarter of the file"),
             (tmem.gets * 4096 >= LEAST_GIVEN_BACK, "what the store absorbed did not come back"),
             (all_say_zero(&runs, "corrupt"), "a page came back damaged, or was not looked at"),
+            (
+                shrink.iter().all(|event| number(event, "free_pages_are_reported") == Some(1)),
+                "it did not see that its free pages are reported",
+            ),
             (all_say_zero(&shrink, "oom_kill"), "a process was killed for memory, or nothing was given back"),
             (balloon.ignored + balloon.failed == 0, "a balloon got a bad request"),
         ])
@@ -115,22 +125,31 @@ pub(super) fn check(facts: &[(bool, &'static str)]) -> Result<(), &'static str> 
     facts.iter().find(|(good, _)| !good).map_or(Ok(()), |(_, why)| Err(*why))
 }
 
-fn number(value: &Value, name: &str) -> Option<u64> {
+pub(super) fn number(value: &Value, name: &str) -> Option<u64> {
     value.get(name).and_then(Value::as_u64)
 }
 
 /// The events of this kind on a guest's console.
-fn events(said: &str, guest: &str, kind: &str) -> Vec<Value> {
+pub(super) fn events(said: &str, guest: &str, kind: &str) -> Vec<Value> {
     let prefix = format!("{guest}| TMEM-REPORT ");
     let values =
         said.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix(&prefix)?).ok());
     values.filter(|value| value.get("event").and_then(Value::as_str) == Some(kind)).collect()
 }
 
+/// Whether the guest's last word on page_reporting_order is what the kernel begins with, a huge page.
+fn order_is_back(said: &str, guest: &str) -> bool {
+    let line = format!("{guest}| 9");
+    said.lines().any(|found| found.trim_end() == line)
+}
+
 fn has_stat(said: &str) -> bool {
     let values = said.lines().filter_map(|line| line.strip_prefix("device| "));
     let mut values = values.filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    values.any(|value| value.pointer("/tmem/driver/puts").is_some_and(|puts| puts.as_u64() > Some(0)))
+    values.any(|value| {
+        let number = |name: &str| value.pointer(&format!("/tmem/driver/{name}")).and_then(Value::as_f64);
+        number("puts") > Some(0.0) && number("pages_per_exit") > Some(0.0)
+    })
 }
 
 #[cfg(test)]
@@ -152,12 +171,13 @@ mod tests {
         Report { guests }
     }
 
-    const SAID: &str = "gives| TMEM-REPORT {\"event\":\"shrink\",\"oom_kill\":0}\r\n\
+    const SAID: &str = "gives| TMEM-REPORT {\"event\":\"shrink\",\"free_pages_are_reported\":1,\"oom_kill\":0}\r\ngives| 9\r\n\
         gives| TMEM-REPORT {\"event\":\"run\",\"corrupt\":0}\n\
-        aware| TMEM-REPORT {\"event\":\"shrink\",\"oom_kill\":0}\n\
+        aware| TMEM-REPORT {\"event\":\"shrink\",\"free_pages_are_reported\":1,\"oom_kill\":0}\n\
         aware| TMEM-REPORT {\"event\":\"run\",\"corrupt\":0}\naware| TMEM-REPORT {\"event\":\"run\",\"corrupt\":0}\n\
         aware| TMEM-REPORT {\"event\":\"hooks\",\"swap_puts\":8000,\"swap_gets\":8001,\"clean_puts\":9002,\"clean_hits\":9003}\n\
-        device| pass  a case\ndevice| 0 cases failed, 0 skipped\ndevice| smoke: good\ndevice| {\"tmem\":{\"driver\":{\"puts\":12}}}\n";
+        device| pass  a case\ndevice| 0 cases failed, 0 skipped\ndevice| smoke: good\ndevice| {\"tmem\":{\"driver\":{\"puts\":12,\"pages_per_exit\":1.4}}}\n\
+        device| 9\n";
 
     #[test]
     fn a_good_run_says_how_much_was_given_back() {
@@ -210,6 +230,9 @@ mod tests {
             ("0 skipped", "1 skipped", "case of /dev/tmem"),
             ("smoke: good", "smoke: line 7", "C library"),
             ("\"driver\"", "\"x\"", "stat"),
+            ("\"pages_per_exit\"", "\"x\"", "stat"),
+            ("device| 9", "device| 4", "did not restore"),
+            ("reported\":1", "reported\":0", "did not see"),
             ("\"shrink\"", "\"x\"", "nothing was given back"),
         ] {
             let error = judge(&report(), &SAID.replace(from, to)).unwrap_err();

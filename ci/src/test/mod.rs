@@ -16,6 +16,7 @@
 
 mod asked;
 mod bench;
+mod brakes;
 mod cargo;
 mod ends;
 mod guests;
