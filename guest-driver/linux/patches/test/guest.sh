@@ -736,6 +736,8 @@ scenario_both_at_once() {
 	stress=$!
 	SEED=8 LIMIT=64 torture 4 12 2 || return 1
 	wait $stress || { tail /tmp/stress.log; wrong "stress-ng failed"; return 1; }
+	# However slow the kernel.
+	swap_work || return 1
 	end_fs && swap_off && unload && what_is_offered
 }
 
