@@ -83,8 +83,8 @@ pub(crate) fn driver() -> Object {
     files(DRIVER).into_iter().fold(Object::default(), |all, (name, text)| all.object(&name, &pairs(&text)))
 }
 
-/// The counters of a tmem-aware kernel, if this is one. A report of their own: with the driver's they would not fit into a
-/// line of 1024 bytes, which is what the console of one among many guests passes on in one piece.
+/// The counters of a tmem-aware kernel, if this is one. A report of their own, so that a line stays well below the 4096 bytes that the
+/// console of one among many guests passes on in one piece.
 pub(crate) fn hooks() -> Option<Object> {
     let counters: Vec<(String, u64)> = files(KERNEL)
         .into_iter()

@@ -15,8 +15,9 @@ use super::output::{GuestOutput, Output};
 
 /// Bytes of output that are kept for reports.
 const TAIL_BYTES: usize = 4096;
-/// A prefixed line is written out at this length even if the guest never ends it.
-const LINE_MAX: usize = 1024;
+/// A prefixed line is written out at this length even if the guest never ends it. A guest's report of all its counters, in JSON, is a
+/// quarter of it.
+const LINE_MAX: usize = 4096;
 /// Most bytes that one guest may write to its console file; a guest must not fill the host's disk.
 const FILE_MAX: u64 = 64 << 20;
 /// How long a look at the tail waits for a console that waits for its reader.
