@@ -85,8 +85,9 @@ scenario_events_say_what_counters_say() {
 	set -- $(ls -i $MNT/file)
 	inode=$1
 	fill_store $MNT/file || return 1
-	# The end is in memory; some of what comes before that is in the store, and what comes before that is not.
-	limited 12 dd if=$MNT/file bs=1M skip=16 count=12 of=/dev/null 2>/dev/null
+	# The end is in memory; some of what comes before that is in the store, and what comes before that is not. Backwards, because
+	# what is read displaces what is at the front of what the store has.
+	for at in $(seq 31 -1 12); do limited 12 dd if=$MNT/file bs=1M skip="$at" count=1 of=/dev/null 2>/dev/null; done
 	# Flushed: one page, a range, all.
 	echo other | dd of=$MNT/file conv=notrunc 2>/dev/null
 	echo 1 >/proc/sys/vm/drop_caches
