@@ -13,7 +13,8 @@ use crate::tools::Programs;
 const INIT: &str = include_str!("../guest/init");
 
 /// Modules that every guest gets, as far as its kernel has not built them in.
-pub(crate) const MODULES: [&str; 3] = ["virtio_mmio", "virtio_blk", "virtio_balloon"];
+pub(crate) const MODULES: [&str; 6] =
+    ["virtio_mmio", "virtio_blk", "virtio_balloon", "pvpanic_mmio", "button", "evdev"];
 
 /// What a guest's initramfs holds.
 #[derive(Debug, Clone)]
