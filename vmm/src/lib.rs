@@ -6,6 +6,7 @@
 //! * [`memory`]: guest RAM, and the only translation from guest-physical addresses to bytes.
 //! * [`kvm`]: the only code that issues KVM ioctls; turns exits into one small enum.
 //! * [`loader`]: puts a kernel and its tables into guest memory.
+//! * [`disk`]: images and block devices of the host, opened, locked, and known to be raw.
 //! * [`tmem`]: what a hypercall means: decodes it, copies the guest's page, asks the store.
 //! * [`bare`]: guests with nothing but a payload in them, for selftest, benchmark and attack.
 //! * [`devices`]: serial line, power, disks: device cores in plain memory.
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod devices;
+pub mod disk;
 pub mod doctor;
 pub mod guest;
 pub mod kvm;

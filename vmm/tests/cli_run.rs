@@ -64,7 +64,7 @@ fn help_when_asked_for_shows_defaults_as_they_are_written() {
     let dir = tempfile::tempdir().unwrap();
     let text = String::from_utf8(tmem(dir.path(), &["--help"]).stdout).unwrap();
     assert!(text.contains("[default: persistent,ephemeral]"), "{text}");
-    assert!(text.contains("--disk <FILE[,ro|,rw]>"), "{text}");
+    assert!(text.contains("--disk <FILE[,ro|,rw][,id=SERIAL][,format=raw][,queues=N]>"), "{text}");
 }
 
 #[test]

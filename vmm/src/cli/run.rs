@@ -13,10 +13,12 @@ use clap::error::ErrorKind;
 use super::wrong;
 use crate::arch::layout::RamLayout;
 use crate::config::{
-    self, CodecChoice, ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_NAME, DEFAULT_STORE, FileRole,
-    GuestConfig, PoolKind, RunConfig, Size, StoreSettings, TmemConfig, TransportChoice, parse_disk,
+    self, CodecChoice, ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_NAME, DEFAULT_STORE,
+    DISK_SYNTAX, FileRole, GuestConfig, PoolKind, RunConfig, Size, StoreSettings, TmemConfig,
+    TransportChoice, parse_disk,
 };
-use crate::guest::{DiskSpec, GuestSpec};
+use crate::disk::DiskSpec;
+use crate::guest::GuestSpec;
 use crate::loader::LinuxImage;
 use crate::session::{self, Options, Series, SessionReport, say};
 
@@ -53,8 +55,15 @@ pub(super) struct RunArgs {
     /// Virtual processors
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "One guest")]
     vcpus: u32,
-    /// Disk (vda, vdb, ... in order): a raw image or block device, `,ro` for read-only, `,rw` to end a name with a comma in it
-    #[arg(long, value_name = "FILE[,ro|,rw]", value_parser = parse_disk, help_heading = "One guest")]
+    /// Disk (vda, vdb, ... in order): a raw image or block device, with words behind it
+    ///
+    /// `,ro` for read-only, `,rw` to end a name with a comma in it; `,id=SERIAL` is what the guest is told as its serial number (up to
+    /// 20 characters, `disk0`, `disk1`, ... without it); `,format=raw` insists where the file looks like a qcow2 or other image;
+    /// `,queues=N` (up to 16) where one for each vCPU is not wanted.
+    ///
+    /// A disk that one guest may write is locked: no other guest of `tmem`, QEMU or Cloud Hypervisor can have it at the same
+    /// time. Any number may read one. What the guest discards becomes holes in the image.
+    #[arg(long, value_name = DISK_SYNTAX, value_parser = parse_disk, help_heading = "One guest")]
     disk: Vec<DiskSpec>,
     /// Balloon through which the guest gives memory back that it does not use; with SIZE it is asked to give up that much
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "0",
@@ -125,7 +134,7 @@ A file, with all its keys (only name and kernel are required):
   cmdline = "console=ttyS0 panic=-1"
   memory = "64M"
   vcpus = 2
-  disks = ["swap.img", "root.img,ro"]
+  disks = ["swap.img", "root.img,ro,id=root"]  # words as behind --disk
   balloon = true                # it gives back what it does not use; "16M" asks for that much more
   start-delay = 1.5             # seconds
   console = "alpha.log"         # else lines on the terminal

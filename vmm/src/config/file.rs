@@ -9,15 +9,14 @@ use toml::Spanned;
 
 use tmem_core::{MAX_WEIGHT, UnknownEviction};
 
-use super::options::{
-    CodecChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_disk, parse_uuid,
-};
+use super::options::{CodecChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_uuid};
 use super::{
     ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_WEIGHT, FileRole, GuestConfig, RunConfig, Size,
-    StoreSettings, TmemConfig, check,
+    StoreSettings, TmemConfig, check, parse_disk,
 };
 use crate::arch::layout::RamLayout;
-use crate::guest::{DiskSpec, GuestSpec};
+use crate::disk::DiskSpec;
+use crate::guest::GuestSpec;
 use crate::loader::LinuxImage;
 
 /// Longest start delay (seconds): a day.
@@ -231,8 +230,8 @@ impl Reader<'_> {
     fn disk(&self, text: &Spanned<String>) -> Result<DiskSpec, ConfigError> {
         let disk =
             parse_disk(text.get_ref()).map_err(|why| self.error(Some(text.span()), Some("disks"), why))?;
-        let path = self.file("disks", FileRole::Disk, &Spanned::new(text.span(), disk.path))?;
-        Ok(DiskSpec { path, read_only: disk.read_only })
+        let path = self.file("disks", FileRole::Disk, &Spanned::new(text.span(), disk.path.clone()))?;
+        Ok(DiskSpec { path, ..disk })
     }
 
     fn balloon(&self, raw: &Spanned<RawBalloon>, memory: &RamLayout) -> Result<Option<u64>, ConfigError> {

@@ -1,6 +1,7 @@
 //! What `tmem run` is asked to run: from flags (`cli`) or from a TOML file ([`load`]), checked before anything starts.
 
 mod check;
+mod disk;
 mod error;
 mod file;
 mod options;
@@ -11,11 +12,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use check::check;
+pub use disk::{DISK_SYNTAX, parse_disk};
 pub use error::ConfigError;
 pub use file::load;
-pub use options::{
-    CodecChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_disk, parse_uuid,
-};
+pub use options::{CodecChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_uuid};
 pub use size::Size;
 pub use trouble::{FileRole, folder};
 

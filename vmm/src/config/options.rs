@@ -1,13 +1,10 @@
 //! Values that flags and files have in common.
 
-use std::path::PathBuf;
-
 use clap::ValueEnum;
 use serde::Deserialize;
 
 use super::Size;
 use crate::arch::layout::{MAX_VCPUS, MIN_RAM, RamLayout};
-use crate::guest::DiskSpec;
 use crate::memory::PAGE_SIZE;
 
 /// How a guest's hypercalls shall travel.
@@ -59,23 +56,6 @@ pub enum PoolKind {
     Ephemeral,
 }
 
-/// Reads `FILE`, `FILE,ro` or `FILE,rw`.
-///
-/// # Errors
-/// When the file name is empty or the word behind the comma is neither `ro` nor `rw`.
-pub fn parse_disk(text: &str) -> Result<DiskSpec, String> {
-    let (path, read_only) = match text.rsplit_once(',') {
-        Some((path, "ro")) => (path, true),
-        Some((path, "rw")) => (path, false),
-        Some((_, other)) => return Err(format!("`{other}` behind the comma is neither `ro` nor `rw`")),
-        None => (text, false),
-    };
-    if path.is_empty() {
-        return Err("a disk needs a file: FILE, FILE,ro or FILE,rw".into());
-    }
-    Ok(DiskSpec { path: PathBuf::from(path), read_only })
-}
-
 /// Looks whether a guest can have so many vCPUs.
 ///
 /// # Errors
@@ -122,16 +102,6 @@ pub fn parse_uuid(text: &str) -> Result<[u64; 2], String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn disks_when_written_with_a_mode_have_it() {
-        let disk = |path: &str, read_only| Ok(DiskSpec { path: path.into(), read_only });
-        assert_eq!(parse_disk("a.img"), disk("a.img", false));
-        assert_eq!(parse_disk("a.img,ro"), disk("a.img", true));
-        assert_eq!(parse_disk("a,b.img,rw"), disk("a,b.img", false));
-        assert!(parse_disk("a.img,rx").is_err());
-        assert!(parse_disk(",ro").is_err());
-    }
 
     #[test]
     fn uuids_when_well_formed_are_two_words() {

@@ -1,13 +1,14 @@
 //! Builds a guest's machine: memory, VM, devices, vCPUs, kernel.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use thiserror::Error;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::outcome::BalloonReport;
+use super::outcome::{BalloonReport, DiskReport};
 use super::run::Event;
 use super::spec::{GuestSpec, TmemService};
 use crate::arch::acpi::AcpiConfig;
@@ -19,8 +20,9 @@ use crate::devices::power::{KeyboardController, PowerRegisters};
 use crate::devices::serial::SerialPort;
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::balloon::{Balloon, BalloonCounters};
-use crate::devices::virtio::block::{Block, DiskCounters, DiskError};
+use crate::devices::virtio::block::{Block, ResizeError};
 use crate::devices::virtio::mmio::{MmioTransport, NOTIFY_OFFSET};
+use crate::disk::Image;
 use crate::kvm::{IrqLines, Kicker, KvmError, System, SystemError, Transport, Vcpu, Vm, VmConfig};
 use crate::loader::{LoadError, load_linux};
 use crate::memory::{GuestRam, PAGE_SIZE};
@@ -34,9 +36,15 @@ pub enum GuestError {
     /// Something about its kernel, ramdisk or command line.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// Something about a disk.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
+    /// The host does not tell a disk's size.
+    #[error("disk {}: {source}", path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// The host's answer.
+        #[source]
+        source: io::Error,
+    },
     /// KVM refused.
     #[error(transparent)]
     Kvm(#[from] KvmError),
@@ -74,7 +82,7 @@ impl GuestError {
 /// One disk as the guest's owner sees it.
 pub(super) struct Disk {
     pub(super) transport: Arc<MmioTransport>,
-    pub(super) counters: Arc<DiskCounters>,
+    pub(super) block: Arc<Block>,
 }
 
 /// The balloon as the guest's owner sees it.
@@ -90,14 +98,15 @@ pub(super) struct Machine {
     pub(super) ports: Bus,
     pub(super) mmio: Bus,
     pub(super) serial: Arc<SerialPort<Console>>,
-    pub(super) disks: Vec<Disk>,
+    pub(super) disks: Vec<Arc<Disk>>,
     pub(super) balloon: Option<Arc<Ballooned>>,
 }
 
-/// Assembles the machine that `spec` describes over `ram`; power events go to `events`.
+/// Assembles the machine that `spec` describes over `ram`, with `images` as its disks; power events go to `events`.
 pub(super) fn assemble(
     system: &System,
     spec: &GuestSpec,
+    images: Vec<Image>,
     ram: &GuestRam,
     tmem: Option<&TmemService>,
     console: &Console,
@@ -108,7 +117,7 @@ pub(super) fn assemble(
     if spec.vcpus == 0 || spec.vcpus > most {
         return Err(GuestError::Vcpus { asked: spec.vcpus, most });
     }
-    let devices = spec.disks.len() + usize::from(spec.balloon.is_some());
+    let devices = images.len() + usize::from(spec.balloon.is_some());
     if devices > layout::MAX_VIRTIO_DEVICES {
         return Err(GuestError::Devices { asked: devices });
     }
@@ -130,14 +139,17 @@ pub(super) fn assemble(
 
     let mut mmio = Bus::default();
     let mut disks = Vec::new();
-    for (index, disk) in spec.disks.iter().enumerate() {
-        let block = Block::open(&disk.path, disk.read_only)?;
-        let counters = block.counters();
-        disks.push(Disk { transport: attach(&irqs, &mut mmio, ram, index, Box::new(block))?, counters });
+    for (index, image) in images.into_iter().enumerate() {
+        let path = image.path().to_owned();
+        let block = Block::new(image, &spec.disk_id(index), spec.disk_queues(index))
+            .map_err(|source| GuestError::Disk { path, source })?;
+        let block = Arc::new(block);
+        let transport = attach(&irqs, &mut mmio, ram, index, block.clone())?;
+        disks.push(Arc::new(Disk { transport, block }));
     }
     // Behind the disks, whose names the guest gives by order.
     let balloon = match spec.balloon {
-        Some(target) => Some(Arc::new(inflate(&irqs, &mut mmio, ram, spec.disks.len(), target)?)),
+        Some(target) => Some(Arc::new(inflate(&irqs, &mut mmio, ram, disks.len(), target)?)),
         None => None,
     };
     let vcpus = create_vcpus(system, &vm, spec.vcpus, tmem)?;
@@ -160,16 +172,15 @@ fn attach(
     mmio: &mut Bus,
     ram: &GuestRam,
     index: usize,
-    device: Box<dyn VirtioDevice>,
+    device: Arc<dyn VirtioDevice>,
 ) -> Result<Arc<MmioTransport>, GuestError> {
     let irq = event()?;
     irqs.connect(&irq, layout::virtio_gsi(index))?;
-    let queues = 0..device.queues();
     let transport =
         MmioTransport::new(device, ram.clone(), irq).map_err(GuestError::host("an event descriptor"))?;
     let addr = layout::virtio_mmio_addr(index);
-    for queue in queues {
-        irqs.doorbell(transport.doorbell(), addr + NOTIFY_OFFSET, queue as u32)?;
+    for (queue, doorbell) in transport.doorbells().iter().enumerate() {
+        irqs.doorbell(doorbell, addr + NOTIFY_OFFSET, queue as u32)?;
     }
     let transport = Arc::new(transport);
     mmio.insert(addr..addr + layout::VIRTIO_MMIO_SIZE, transport.clone());
@@ -185,13 +196,27 @@ fn inflate(
 ) -> Result<Ballooned, GuestError> {
     let balloon = Balloon::new(ram.clone(), pages(target));
     let counters = balloon.counters();
-    let transport = attach(irqs, mmio, ram, index, Box::new(balloon))?;
+    let transport = attach(irqs, mmio, ram, index, Arc::new(balloon))?;
     Ok(Ballooned { transport, counters, ram: ram.clone() })
 }
 
 /// 16 TiB of pages, more than any guest's RAM, fit in 32 bits.
 fn pages(bytes: u64) -> u32 {
     u32::try_from(bytes / PAGE_SIZE as u64).unwrap_or(u32::MAX)
+}
+
+impl Disk {
+    /// Gives it another size (see [`Block::resize`]), and tells the guest.
+    pub(super) fn resize(&self, bytes: Option<u64>) -> Result<(), ResizeError> {
+        self.block.resize(bytes)?;
+        self.transport.config_changed();
+        Ok(())
+    }
+
+    /// What the guest asked of it until now.
+    pub(super) fn report(&self) -> DiskReport {
+        DiskReport::new(&self.block)
+    }
 }
 
 impl Ballooned {

@@ -10,5 +10,5 @@ mod vcpu_thread;
 pub use assemble::GuestError;
 pub use outcome::{BalloonReport, DiskReport, End, ExitCounts, GuestReport};
 pub use run::{Guest, Snapshot};
-pub use spec::{DiskSpec, GuestSpec, TmemService};
+pub use spec::{GuestSpec, TmemService};
 pub use state::describe;

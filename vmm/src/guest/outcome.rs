@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::devices::virtio::balloon::BalloonCounters;
-use crate::devices::virtio::block::DiskCounters;
+use crate::devices::virtio::block::Block;
 use crate::kvm::Exit;
 
 /// Why a guest ended.
@@ -78,6 +78,10 @@ impl ExitCounts {
 pub struct DiskReport {
     /// The host's file.
     pub path: String,
+    /// The serial number that the guest is told.
+    pub id: String,
+    /// Its size, in bytes.
+    pub bytes: u64,
     /// The guest could not write.
     pub read_only: bool,
     /// Read requests.
@@ -86,26 +90,41 @@ pub struct DiskReport {
     pub writes: u64,
     /// Flush requests.
     pub flushes: u64,
+    /// Discard requests.
+    pub discards: u64,
+    /// Requests to write zeros.
+    pub zeroings: u64,
     /// Requests answered with an error.
     pub errors: u64,
     /// 512-byte sectors read.
     pub sectors_read: u64,
     /// 512-byte sectors written.
     pub sectors_written: u64,
+    /// 512-byte sectors discarded.
+    pub sectors_discarded: u64,
+    /// 512-byte sectors zeroed.
+    pub sectors_zeroed: u64,
 }
 
 impl DiskReport {
-    pub(super) fn new(path: String, read_only: bool, counters: &DiskCounters) -> Self {
+    pub(super) fn new(disk: &Block) -> Self {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = disk.counters();
         Self {
-            path,
-            read_only,
+            path: disk.image().path().display().to_string(),
+            id: disk.id().into(),
+            bytes: disk.bytes(),
+            read_only: disk.image().read_only(),
             reads: get(&counters.reads),
             writes: get(&counters.writes),
             flushes: get(&counters.flushes),
+            discards: get(&counters.discards),
+            zeroings: get(&counters.zeroings),
             errors: get(&counters.errors),
             sectors_read: get(&counters.sectors_read),
             sectors_written: get(&counters.sectors_written),
+            sectors_discarded: get(&counters.sectors_discarded),
+            sectors_zeroed: get(&counters.sectors_zeroed),
         }
     }
 }

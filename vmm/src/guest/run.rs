@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use thiserror::Error;
 
 use super::assemble::{Ballooned, Disk, GuestError, Machine, assemble};
 use super::outcome::{BalloonReport, DiskReport, End, ExitCounts, GuestReport};
@@ -15,7 +16,8 @@ use super::vcpu_thread::{self, Shared};
 use crate::devices::console::Console;
 use crate::devices::power::PowerEvent;
 use crate::devices::serial::SerialPort;
-use crate::devices::virtio::block::DiskCounters;
+use crate::devices::virtio::block::{DiskCounters, ResizeError};
+use crate::disk::Image;
 use crate::kvm::{Kicker, System};
 use crate::memory::GuestRam;
 
@@ -45,34 +47,56 @@ pub struct Snapshot {
     pub vcpus: Vec<Option<String>>,
 }
 
+/// Why a disk was not resized.
+#[derive(Debug, Error)]
+pub enum DiskResizeError {
+    /// There is none of that name.
+    #[error("it has no disk `{id}`: there are {}", known.join(", "))]
+    Unknown {
+        /// Which was asked for.
+        id: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// It cannot have that size.
+    #[error("disk `{id}`: {source}")]
+    Refused {
+        /// The disk.
+        id: String,
+        /// Why not.
+        source: ResizeError,
+    },
+}
+
 /// A guest that was started.
 pub struct Guest {
     name: String,
     events: Sender<Event>,
     console: Console,
     serial: Arc<SerialPort<Console>>,
-    disks: Vec<Arc<DiskCounters>>,
+    disks: Vec<Arc<Disk>>,
     balloon: Option<Arc<Ballooned>>,
     supervisor: JoinHandle<GuestReport>,
 }
 
 impl Guest {
-    /// Assembles and starts a guest. `on_end` is called once, from the guest's own thread, when it has ended.
+    /// Assembles and starts a guest with `images` as its disks. `on_end` is called once, from the guest's own thread, when it has ended.
     ///
     /// # Errors
     /// [`GuestError`], which names the file or request at fault.
     pub fn start(
         system: &System,
         spec: &GuestSpec,
+        images: Vec<Image>,
         ram: &GuestRam,
         tmem: Option<&TmemService>,
         console: Console,
         on_end: impl FnOnce() + Send + 'static,
     ) -> Result<Self, GuestError> {
         let (events, received) = channel();
-        let machine = assemble(system, spec, ram, tmem, &console, &events)?;
+        let machine = assemble(system, spec, images, ram, tmem, &console, &events)?;
         let serial = machine.serial.clone();
-        let disks = machine.disks.iter().map(|disk| disk.counters.clone()).collect();
+        let disks = machine.disks.clone();
         let balloon = machine.balloon.clone();
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
@@ -113,7 +137,7 @@ impl Guest {
     /// Sectors of 512 bytes that it has read from and written to all its disks.
     pub fn sectors(&self) -> (u64, u64) {
         let sum = |counter: fn(&DiskCounters) -> &AtomicU64| {
-            self.disks.iter().map(|disk| counter(disk).load(Ordering::Relaxed)).sum()
+            self.disks.iter().map(|disk| counter(disk.block.counters()).load(Ordering::Relaxed)).sum()
         };
         (sum(|disk| &disk.sectors_read), sum(|disk| &disk.sectors_written))
     }
@@ -126,6 +150,18 @@ impl Guest {
     /// Asks for so many bytes in its balloon from now on; whether it has one.
     pub fn set_balloon(&self, bytes: u64) -> bool {
         self.balloon.as_ref().inspect(|balloon| balloon.set_target(bytes)).is_some()
+    }
+
+    /// Gives the disk whose serial number is `id` as many bytes, or as many as its file has grown to, and tells the guest.
+    ///
+    /// # Errors
+    /// What is wrong with that; nothing changed.
+    pub fn resize_disk(&self, id: &str, bytes: Option<u64>) -> Result<(), DiskResizeError> {
+        let Some(disk) = self.disks.iter().find(|disk| disk.block.id() == id) else {
+            let known = self.disks.iter().map(|disk| disk.block.id().to_owned()).collect();
+            return Err(DiskResizeError::Unknown { id: id.into(), known });
+        };
+        disk.resize(bytes).map_err(|source| DiskResizeError::Refused { id: id.into(), source })
     }
 
     /// Ends the guest as if its power were cut. It may have ended already.
@@ -198,7 +234,7 @@ impl Supervisor {
             end,
             elapsed,
             exits,
-            disks: spec.disks.iter().zip(&disks).map(|(spec, disk)| close(spec, disk)).collect(),
+            disks: disks.iter().map(|disk| close(disk)).collect(),
             balloon: balloon.as_deref().map(let_go),
             console_tail: console.tail(),
         }
@@ -259,9 +295,9 @@ impl Supervisor {
     }
 }
 
-fn close(spec: &super::DiskSpec, disk: &Disk) -> DiskReport {
+fn close(disk: &Disk) -> DiskReport {
     disk.transport.shut_down();
-    DiskReport::new(spec.path.display().to_string(), spec.read_only, &disk.counters)
+    disk.report()
 }
 
 fn let_go(balloon: &Ballooned) -> BalloonReport {

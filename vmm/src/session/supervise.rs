@@ -20,6 +20,7 @@ use crate::control::ServerError;
 use crate::devices::console::Console;
 use crate::devices::output::Output;
 use crate::devices::stdin::{self, Key, RawMode};
+use crate::disk::{self, DiskError, Image};
 use crate::guest::{End, ExitCounts, Guest, GuestError, GuestReport};
 use crate::kvm::{System, SystemError, Transport};
 use crate::memory::{GuestRam, MemoryError};
@@ -52,6 +53,14 @@ pub enum SessionError {
     /// No thread for the consoles' output.
     #[error("the host has no thread for the consoles' output: {0}")]
     Output(#[source] io::Error),
+    /// A disk cannot be had.
+    #[error("{guest}: {source}")]
+    Disk {
+        /// Whose disk.
+        guest: String,
+        /// Why not.
+        source: DiskError,
+    },
     /// The control socket could not be made.
     #[error("--control: {0}")]
     Control(#[from] ServerError),
@@ -86,6 +95,8 @@ pub(super) enum Event {
 /// # Errors
 /// [`SessionError`] when no guest could be started for a reason common to all. A guest's own failure is in the report.
 pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, SessionError> {
+    // First, and those of guests that start later as well: who is refused has changed nothing.
+    let images = open_disks(&config.guests)?;
     let system = System::open()?;
     system.require_linux()?;
     let tmem = Tmem::new(&system, config)?;
@@ -106,9 +117,11 @@ pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, Sessio
     let (output, drain) = Output::start(io::stdout()).map_err(SessionError::Output)?;
     let (started, stopped, slots) = (Instant::now(), false, Vec::new());
     let mut session = Session { system, tmem, started, events, output, terminal, options, stopped, slots };
-    session
-        .slots
-        .extend(config.guests.iter().map(|guest| Slot { config: guest.clone(), state: State::Waiting }));
+    session.slots.extend(config.guests.iter().zip(images).map(|(guest, images)| Slot {
+        config: guest.clone(),
+        images,
+        state: State::Waiting,
+    }));
     session.supervise(&received);
     drop(control);
     let Session { slots, output, stopped, .. } = session;
@@ -124,6 +137,16 @@ pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, Sessio
     }
     drop(raw_mode);
     Ok(SessionReport { store_bytes: config.store.size.0, guests })
+}
+
+fn open_disks(guests: &[GuestConfig]) -> Result<Vec<Vec<Image>>, SessionError> {
+    guests
+        .iter()
+        .map(|guest| {
+            disk::open(&guest.spec.disks)
+                .map_err(|source| SessionError::Disk { guest: guest.spec.name.clone(), source })
+        })
+        .collect()
 }
 
 pub(super) enum State {
@@ -143,6 +166,8 @@ pub(super) struct Ended {
 
 pub(super) struct Slot {
     pub(super) config: GuestConfig,
+    /// Its disks until it starts.
+    images: Vec<Image>,
     pub(super) state: State,
 }
 
@@ -223,11 +248,13 @@ impl Session {
     fn start_due(&mut self, started: Instant) -> Vec<String> {
         let mut failed = Vec::new();
         for index in 0..self.slots.len() {
-            let Some(slot) = self.slots.get(index) else { break };
+            let Some(slot) = self.slots.get_mut(index) else { break };
             if !matches!(slot.state, State::Waiting) || started.elapsed() < slot.config.start_delay {
                 continue;
             }
-            let state = match self.start(index, &slot.config) {
+            let images = std::mem::take(&mut slot.images);
+            let Some(slot) = self.slots.get(index) else { break };
+            let state = match self.start(index, &slot.config, images) {
                 Ok(running) => running,
                 Err(error) => {
                     failed.push(format!("{}: not started: {error}", slot.config.spec.name));
@@ -241,7 +268,7 @@ impl Session {
         failed
     }
 
-    fn start(&self, index: usize, config: &GuestConfig) -> Result<State, StartError> {
+    fn start(&self, index: usize, config: &GuestConfig, images: Vec<Image>) -> Result<State, StartError> {
         let ram = GuestRam::new(&config.spec.memory)?;
         let share = self.tmem.share(&self.system, config, &ram)?;
         let console = match &config.console {
@@ -262,7 +289,7 @@ impl Session {
             transport = ?service.map(|service| service.transport),
             "starting"
         );
-        let guest = Guest::start(&self.system, &config.spec, &ram, service, console, move || {
+        let guest = Guest::start(&self.system, &config.spec, images, &ram, service, console, move || {
             tracing::info!(guest = name, "ended");
             // The session waits for this until every guest has ended.
             let _ = events.send(Event::Ended(index));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
 use virtio_queue::desc::split::Descriptor;
-use virtio_queue::{DescriptorChain, Queue, QueueT};
+use virtio_queue::{DescriptorChain, Queue};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::config_space::ConfigSpace;
@@ -85,8 +85,6 @@ pub struct Balloon {
     ram: GuestRam,
     config: Arc<ConfigSpace>,
     counters: Arc<BalloonCounters>,
-    /// Page numbers of the request at hand, all of them RAM.
-    frames: Vec<u32>,
 }
 
 impl Balloon {
@@ -103,17 +101,17 @@ impl Balloon {
             failed: AtomicU64::new(0),
             config: config.clone(),
         });
-        Self { ram, config, counters, frames: Vec::with_capacity(FRAMES_MAX as usize) }
+        Self { ram, config, counters }
     }
 
-    /// The counters, which stay readable while a worker serves the balloon.
+    /// The counters, which stay readable while workers serve the balloon.
     pub fn counters(&self) -> Arc<BalloonCounters> {
         self.counters.clone()
     }
 
-    /// Reads the page numbers of a request, each once and in order. The only place where they are checked.
-    fn read_frames(&mut self, chain: DescriptorChain<&GuestMemoryMmap<()>>) {
-        self.frames.clear();
+    /// The page numbers of a request, each once and in order, all of them RAM. The only place where they are checked.
+    fn frames(&self, chain: DescriptorChain<&GuestMemoryMmap<()>>) -> Vec<u32> {
+        let mut frames = Vec::new();
         let mut seen = 0;
         for part in chain.take(PARTS_MAX).filter(|part| !part.is_write_only()) {
             for at in (0..u64::from(part.len() / 4)).map(|n| n * 4) {
@@ -129,28 +127,28 @@ impl Balloon {
                 };
                 seen += 1;
                 match self.ram.page(gpa(frame)) {
-                    Ok(_) => self.frames.push(frame),
+                    Ok(_) => frames.push(frame),
                     Err(_) => count(&self.counters.ignored, 1),
                 }
             }
         }
-        self.frames.sort_unstable();
-        self.frames.dedup();
+        frames.sort_unstable();
+        frames.dedup();
+        frames
     }
 
-    fn inflate(&mut self, chain: DescriptorChain<&GuestMemoryMmap<()>>) {
-        self.read_frames(chain);
-        count(&self.counters.inflated, self.frames.len() as u64);
-        for run in self.frames.chunk_by(|a, b| a.checked_add(1) == Some(*b)) {
+    fn inflate(&self, chain: DescriptorChain<&GuestMemoryMmap<()>>) {
+        let frames = self.frames(chain);
+        count(&self.counters.inflated, frames.len() as u64);
+        for run in frames.chunk_by(|a, b| a.checked_add(1) == Some(*b)) {
             if let Some(first) = run.first() {
                 self.give_back(gpa(*first), (run.len() * PAGE_SIZE) as u64);
             }
         }
     }
 
-    fn deflate(&mut self, chain: DescriptorChain<&GuestMemoryMmap<()>>) {
-        self.read_frames(chain);
-        count(&self.counters.deflated, self.frames.len() as u64);
+    fn deflate(&self, chain: DescriptorChain<&GuestMemoryMmap<()>>) {
+        count(&self.counters.deflated, self.frames(chain).len() as u64);
     }
 
     fn report(&self, chain: DescriptorChain<&GuestMemoryMmap<()>>) {
@@ -180,7 +178,7 @@ fn gpa(frame: u32) -> Gpa {
     Gpa(u64::from(frame) * PAGE_SIZE as u64)
 }
 
-/// Only the balloon's own worker adds to a counter; readers may see it a little late.
+/// Readers may see it a little late.
 fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
@@ -203,23 +201,20 @@ impl VirtioDevice for Balloon {
     }
 
     fn serve(
-        &mut self,
+        &self,
+        index: usize,
+        queue: &mut Queue,
         memory: &GuestMemoryMmap<()>,
-        queues: &mut [Queue],
         stop: &AtomicBool,
     ) -> Result<bool, BrokenRing> {
-        let mut interrupt = false;
-        for (index, queue) in queues.iter_mut().enumerate().filter(|(_, queue)| queue.ready()) {
-            interrupt |= drain(memory, queue, stop, |chain| {
-                match index {
-                    0 => self.inflate(chain),
-                    1 => self.deflate(chain),
-                    _ => self.report(chain),
-                }
-                0
-            })?;
-        }
-        Ok(interrupt)
+        drain(memory, queue, stop, |chain| {
+            match index {
+                0 => self.inflate(chain),
+                1 => self.deflate(chain),
+                _ => self.report(chain),
+            }
+            0
+        })
     }
 }
 

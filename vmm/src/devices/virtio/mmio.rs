@@ -15,7 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::VirtioDevice;
 use super::config_space::ConfigSpace;
-use super::worker::{Signals, Worker};
+use super::worker::{Signals, Workers};
 use crate::devices::bus::BusDevice;
 use crate::memory::GuestRam;
 
@@ -30,15 +30,9 @@ const QUEUE_MAX: u16 = 256;
 /// Offset of the queue notification register, where a doorbell may stand.
 pub const NOTIFY_OFFSET: u64 = VIRTIO_MMIO_QUEUE_NOTIFY as u64;
 
-/// Where the device is: with the transport, with its worker, or gone with a thread that died.
-enum Place {
-    Here(Box<dyn VirtioDevice>),
-    Serving(Worker),
-    Lost,
-}
-
 struct Registers {
-    place: Place,
+    /// While the driver is active.
+    workers: Option<Workers>,
     queues: Vec<Queue>,
     status: u32,
     device_features_select: u32,
@@ -49,12 +43,12 @@ struct Registers {
 
 /// One virtio device on the MMIO bus.
 pub struct MmioTransport {
-    id: u32,
+    device: Arc<dyn VirtioDevice>,
     features: u64,
     config: Arc<ConfigSpace>,
     ram: GuestRam,
     signals: Arc<Signals>,
-    /// DRIVER_OK, for who must not wait for the registers: a reset holds them until the worker has stopped.
+    /// DRIVER_OK, for who must not wait for the registers: a reset holds them until the workers have stopped.
     driver: AtomicBool,
     registers: Mutex<Registers>,
 }
@@ -64,22 +58,23 @@ impl MmioTransport {
     ///
     /// # Errors
     /// When the host has no event descriptor left.
-    pub fn new(device: Box<dyn VirtioDevice>, ram: GuestRam, irq: EventFd) -> io::Result<Self> {
+    pub fn new(device: Arc<dyn VirtioDevice>, ram: GuestRam, irq: EventFd) -> io::Result<Self> {
         let queues = (0..device.queues()).map(|_| fresh_queue()).collect();
+        let doorbells = (0..device.queues()).map(|_| EventFd::new(libc::EFD_CLOEXEC));
         Ok(Self {
-            id: device.id(),
             features: device.features() | 1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_EVENT_IDX,
             config: device.config(),
+            device,
             ram,
             signals: Arc::new(Signals {
-                doorbell: EventFd::new(libc::EFD_CLOEXEC)?,
+                doorbells: doorbells.collect::<io::Result<_>>()?,
                 irq,
                 status: AtomicU32::new(0),
                 broken: AtomicBool::new(false),
             }),
             driver: AtomicBool::new(false),
             registers: Mutex::new(Registers {
-                place: Place::Here(device),
+                workers: None,
                 queues,
                 status: 0,
                 device_features_select: 0,
@@ -90,9 +85,10 @@ impl MmioTransport {
         })
     }
 
-    /// The descriptor that a notification signals, to be connected to the register at [`NOTIFY_OFFSET`].
-    pub fn doorbell(&self) -> &EventFd {
-        &self.signals.doorbell
+    /// The descriptors that notifications signal, one for each queue, to be connected to the register at [`NOTIFY_OFFSET`] and the
+    /// queue's number.
+    pub fn doorbells(&self) -> &[EventFd] {
+        &self.signals.doorbells
     }
 
     /// Tells the driver, if there is one, that the device has changed its configuration space. One that comes later reads it anyway.
@@ -103,9 +99,9 @@ impl MmioTransport {
         }
     }
 
-    /// Stops the worker, so that the device's files are closed when the transport is dropped.
+    /// Stops the workers, so that nothing is read or written any more.
     pub fn shut_down(&self) {
-        self.registers.lock().stop_worker();
+        self.registers.lock().stop_workers();
     }
 
     fn read_register(&self, offset: u32) -> u32 {
@@ -113,7 +109,7 @@ impl MmioTransport {
         match offset {
             VIRTIO_MMIO_MAGIC_VALUE => MAGIC,
             VIRTIO_MMIO_VERSION => VERSION,
-            VIRTIO_MMIO_DEVICE_ID => self.id,
+            VIRTIO_MMIO_DEVICE_ID => self.device.id(),
             VIRTIO_MMIO_VENDOR_ID => VENDOR,
             VIRTIO_MMIO_DEVICE_FEATURES => match registers.device_features_select {
                 0 => self.features as u32,
@@ -139,11 +135,7 @@ impl MmioTransport {
             VIRTIO_MMIO_DRIVER_FEATURES_SEL => registers.driver_features_select = value,
             VIRTIO_MMIO_DRIVER_FEATURES => registers.set_driver_features(value),
             VIRTIO_MMIO_QUEUE_SEL => registers.queue_select = value,
-            // One worker looks at all queues.
-            VIRTIO_MMIO_QUEUE_NOTIFY if (value as usize) < registers.queues.len() => {
-                // A full counter means that the worker is about to look anyway.
-                let _ = self.signals.doorbell.write(1);
-            }
+            VIRTIO_MMIO_QUEUE_NOTIFY => self.signals.ring(value as usize),
             VIRTIO_MMIO_INTERRUPT_ACK => {
                 self.signals.status.fetch_and(!value, Ordering::SeqCst);
             }
@@ -173,7 +165,12 @@ impl MmioTransport {
             self.driver.store(true, Ordering::SeqCst);
             let started = self.start(registers);
             let features = registers.driver_features;
-            tracing::debug!(device = self.id, features = format_args!("{features:#x}"), started, "driver ok");
+            tracing::debug!(
+                device = self.device.id(),
+                features = format_args!("{features:#x}"),
+                started,
+                "driver ok"
+            );
             if !started {
                 registers.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
             }
@@ -190,16 +187,16 @@ impl MmioTransport {
         if registers.status & VIRTIO_CONFIG_S_FEATURES_OK == 0 || !ready {
             return false;
         }
-        let Place::Here(device) = std::mem::replace(&mut registers.place, Place::Lost) else { return false };
+        self.device.accepted(registers.driver_features);
         let event_idx = registers.driver_features & 1 << VIRTIO_RING_F_EVENT_IDX != 0;
         let queues = registers.queues.iter_mut().map(|queue| hand_over(queue, event_idx)).collect();
-        match Worker::start(device, queues, self.ram.clone(), self.signals.clone()) {
-            Ok(worker) => {
-                registers.place = Place::Serving(worker);
+        match Workers::start(&self.device, queues, &self.ram, &self.signals) {
+            Ok(workers) => {
+                registers.workers = Some(workers);
                 true
             }
             Err(error) => {
-                tracing::error!(device = self.id, %error, "lost: the host has no thread for it");
+                tracing::error!(device = self.device.id(), %error, "not served: the host has no thread for it");
                 false
             }
         }
@@ -254,15 +251,14 @@ impl Registers {
         }
     }
 
-    fn stop_worker(&mut self) {
-        self.place = match std::mem::replace(&mut self.place, Place::Lost) {
-            Place::Serving(worker) => worker.stop().map_or(Place::Lost, Place::Here),
-            other => other,
-        };
+    fn stop_workers(&mut self) {
+        if let Some(workers) = self.workers.take() {
+            workers.stop();
+        }
     }
 
     fn reset(&mut self) {
-        self.stop_worker();
+        self.stop_workers();
         self.queues.iter_mut().for_each(QueueT::reset);
         self.status = 0;
         self.driver_features = 0;

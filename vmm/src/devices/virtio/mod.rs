@@ -21,8 +21,8 @@ use config_space::ConfigSpace;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenRing;
 
-/// A device with its virtqueues.
-pub trait VirtioDevice: Send {
+/// A device with its virtqueues. Each queue is served by a thread of its own.
+pub trait VirtioDevice: Send + Sync {
     /// The device id of the specification's section 5.
     fn id(&self) -> u32;
     /// Feature bits that the device offers besides the transport's.
@@ -33,15 +33,17 @@ pub trait VirtioDevice: Send {
     fn queues(&self) -> usize {
         1
     }
-    /// Serves requests until every queue is empty or `stop` is set; true when the driver wants to be interrupted.
-    /// `queues` are all that the device has; one that the driver did not set up is not ready.
+    /// A driver is about to use the device with these features. No queue is served yet, or any more.
+    fn accepted(&self, _features: u64) {}
+    /// Serves requests of queue number `index` until it is empty or `stop` is set; true when the driver wants to be interrupted.
     ///
     /// # Errors
-    /// When a queue's memory says what no driver may say.
+    /// When the queue's memory says what no driver may say.
     fn serve(
-        &mut self,
+        &self,
+        index: usize,
+        queue: &mut Queue,
         memory: &GuestMemoryMmap<()>,
-        queues: &mut [Queue],
         stop: &AtomicBool,
     ) -> Result<bool, BrokenRing>;
 }

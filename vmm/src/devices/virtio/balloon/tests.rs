@@ -17,11 +17,9 @@ fn fixture() -> (Driver, Balloon) {
     (driver, balloon)
 }
 
-/// Has the balloon serve what the driver offered to queue number `index`; the others are not set up.
-fn serve(balloon: &mut Balloon, driver: &Driver, index: usize) -> Result<bool, BrokenRing> {
-    let mut queues: Vec<Queue> = (0..QUEUES).map(|_| Queue::new(256).unwrap()).collect();
-    queues[index] = driver.queue();
-    balloon.serve(driver.ram.mmap(), &mut queues, &AtomicBool::new(false))
+/// Has the balloon serve what the driver offered to queue number `index`.
+fn serve(balloon: &Balloon, driver: &Driver, index: usize) -> Result<bool, BrokenRing> {
+    balloon.serve(index, &mut driver.queue(), driver.ram.mmap(), &AtomicBool::new(false))
 }
 
 fn offer_frames(driver: &mut Driver, frames: &[u32]) {
@@ -31,16 +29,16 @@ fn offer_frames(driver: &mut Driver, frames: &[u32]) {
 }
 
 fn inflate(frames: &[u32]) -> (Driver, Balloon) {
-    let (mut driver, mut balloon) = fixture();
+    let (mut driver, balloon) = fixture();
     offer_frames(&mut driver, frames);
-    serve(&mut balloon, &driver, 0).unwrap();
+    serve(&balloon, &driver, 0).unwrap();
     (driver, balloon)
 }
 
 fn report(parts: &[Part], queue: usize) -> (Driver, Balloon) {
-    let (mut driver, mut balloon) = fixture();
+    let (mut driver, balloon) = fixture();
     driver.offer(parts);
-    serve(&mut balloon, &driver, queue).unwrap();
+    serve(&balloon, &driver, queue).unwrap();
     (driver, balloon)
 }
 
@@ -89,9 +87,9 @@ fn inflate_when_the_list_is_not_in_memory_or_endless_is_answered_at_once() {
         (FRAMES, 3, false),
         (FRAMES, 4, true),
     ] {
-        let (mut driver, mut balloon) = fixture();
+        let (mut driver, balloon) = fixture();
         driver.offer(&[part]);
-        serve(&mut balloon, &driver, 0).unwrap();
+        serve(&balloon, &driver, 0).unwrap();
         assert_eq!(driver.used(), [0], "{part:?}");
         assert!(given_back(&driver).is_empty(), "{part:?}");
     }
@@ -99,9 +97,9 @@ fn inflate_when_the_list_is_not_in_memory_or_endless_is_answered_at_once() {
 
 #[test]
 fn deflate_when_pages_are_named_touches_nothing_and_counts() {
-    let (mut driver, mut balloon) = fixture();
+    let (mut driver, balloon) = fixture();
     offer_frames(&mut driver, &[DATA_FRAME, DATA_FRAME + 1, u32::MAX]);
-    serve(&mut balloon, &driver, 1).unwrap();
+    serve(&balloon, &driver, 1).unwrap();
     assert!(given_back(&driver).is_empty());
     let counters = balloon.counters();
     assert_eq!((get(&counters.deflated), get(&counters.ignored), get(&counters.given_back)), (2, 1, 0));
@@ -160,18 +158,17 @@ fn target_when_set_while_the_device_is_served_is_what_the_driver_reads() {
 }
 
 #[test]
-fn ring_when_one_of_them_is_broken_ends_the_service() {
-    let (mut driver, mut balloon) = fixture();
+fn ring_when_it_is_broken_ends_the_service() {
+    let (mut driver, balloon) = fixture();
     offer_frames(&mut driver, &[DATA_FRAME]);
     driver.ram.write(&300u16.to_le_bytes(), AVAIL + 2).unwrap();
-    assert_eq!(serve(&mut balloon, &driver, 2), Err(BrokenRing));
+    assert_eq!(serve(&balloon, &driver, 2), Err(BrokenRing));
 }
 
 #[test]
 fn service_when_told_to_stop_leaves_the_rest() {
-    let (mut driver, mut balloon) = fixture();
+    let (mut driver, balloon) = fixture();
     (0..3).for_each(|_| offer_frames(&mut driver, &[DATA_FRAME]));
-    let mut queues = [driver.queue()];
-    let served = balloon.serve(driver.ram.mmap(), &mut queues, &AtomicBool::new(true));
+    let served = balloon.serve(0, &mut driver.queue(), driver.ram.mmap(), &AtomicBool::new(true));
     assert_eq!((served, driver.used().len()), (Ok(false), 1));
 }

@@ -29,16 +29,45 @@ impl VirtioDevice for Echo {
         2
     }
     fn serve(
-        &mut self,
+        &self,
+        _index: usize,
+        queue: &mut Queue,
         memory: &vm_memory::GuestMemoryMmap<()>,
-        queues: &mut [Queue],
         stop: &AtomicBool,
     ) -> Result<bool, BrokenRing> {
-        let mut interrupt = false;
-        for queue in queues.iter_mut().filter(|queue| queue.ready()) {
-            interrupt |= drain(memory, queue, stop, |mut chain| chain.next().unwrap().len())?;
+        drain(memory, queue, stop, |mut chain| chain.next().unwrap().len())
+    }
+}
+
+/// Its first queue is stuck until somebody lets it go.
+struct Stuck(Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl VirtioDevice for Stuck {
+    fn id(&self) -> u32 {
+        Echo.id()
+    }
+    fn features(&self) -> u64 {
+        Echo.features()
+    }
+    fn config(&self) -> Arc<ConfigSpace> {
+        Echo.config()
+    }
+    fn queues(&self) -> usize {
+        Echo.queues()
+    }
+    fn serve(
+        &self,
+        index: usize,
+        queue: &mut Queue,
+        memory: &vm_memory::GuestMemoryMmap<()>,
+        stop: &AtomicBool,
+    ) -> Result<bool, BrokenRing> {
+        if index == 0 {
+            // An error says that nobody is left to wait for.
+            let _ = self.0.lock().recv();
+            return Ok(false);
         }
-        Ok(interrupt)
+        Echo.serve(index, queue, memory, stop)
     }
 }
 
@@ -49,9 +78,13 @@ struct Fixture {
 }
 
 fn fixture() -> Fixture {
+    with(Arc::new(Echo))
+}
+
+fn with(device: Arc<dyn VirtioDevice>) -> Fixture {
     let driver = Driver::new();
     let irq = EventFd::new(0).unwrap();
-    let transport = MmioTransport::new(Box::new(Echo), driver.ram.clone(), irq.try_clone().unwrap()).unwrap();
+    let transport = MmioTransport::new(device, driver.ram.clone(), irq.try_clone().unwrap()).unwrap();
     Fixture { transport, driver, irq }
 }
 
@@ -87,6 +120,16 @@ impl Fixture {
         self.set(VIRTIO_MMIO_QUEUE_AVAIL_LOW, AVAIL as u32);
         self.set(VIRTIO_MMIO_QUEUE_USED_LOW, USED as u32);
         self.set(VIRTIO_MMIO_QUEUE_READY, 1);
+    }
+
+    /// Starts with requests on the second queue; the rings of the first lie where nobody offers anything.
+    fn start_second(&self) {
+        self.negotiate(1 << VIRTIO_F_VERSION_1);
+        self.set_up(0, DESC);
+        self.set(VIRTIO_MMIO_QUEUE_AVAIL_LOW, EMPTY as u32);
+        self.set(VIRTIO_MMIO_QUEUE_USED_LOW, EMPTY as u32 + 0x1000);
+        self.set_up(1, DESC);
+        self.set(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_DRIVER_OK);
     }
 
     fn start(&self) {
@@ -133,18 +176,35 @@ fn config_when_written_changes_only_where_the_driver_may_write() {
 #[test]
 fn second_queue_when_set_up_is_served_and_remembered_as_ready() {
     let mut f = fixture();
-    f.negotiate(1 << VIRTIO_F_VERSION_1);
-    // The rings of the first lie where nobody offers anything.
-    f.set_up(0, DESC);
-    f.set(VIRTIO_MMIO_QUEUE_AVAIL_LOW, EMPTY as u32);
-    f.set(VIRTIO_MMIO_QUEUE_USED_LOW, EMPTY as u32 + 0x1000);
-    f.set_up(1, DESC);
-    f.set(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_DRIVER_OK);
+    f.start_second();
     assert_eq!(f.get(VIRTIO_MMIO_QUEUE_READY), 1);
     f.driver.offer(&[(DATA, 42, true)]);
     f.set(VIRTIO_MMIO_QUEUE_NOTIFY, 1);
     f.irq.read().unwrap();
     assert_eq!(f.driver.used(), [42]);
+}
+
+#[test]
+fn second_queue_when_the_first_is_stuck_is_served() {
+    let (let_go, stuck) = std::sync::mpsc::channel();
+    let mut f = with(Arc::new(Stuck(Mutex::new(stuck))));
+    f.start_second();
+    f.set(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    f.driver.offer(&[(DATA, 42, true)]);
+    f.set(VIRTIO_MMIO_QUEUE_NOTIFY, 1);
+    f.irq.read().unwrap();
+    assert_eq!(f.driver.used(), [42]);
+    drop(let_go);
+    f.transport.shut_down();
+}
+
+#[test]
+fn notification_when_of_a_queue_that_there_is_not_does_nothing() {
+    let f = fixture();
+    f.start();
+    f.set(VIRTIO_MMIO_QUEUE_NOTIFY, 2);
+    f.set(VIRTIO_MMIO_QUEUE_NOTIFY, u32::MAX);
+    assert_eq!(f.get(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
 }
 
 #[test]
