@@ -54,6 +54,14 @@ pub(crate) fn line_of(command: &Command) -> String {
         .join(" ")
 }
 
+/// A command that the kernel kills when we die, however we die: `setpriv` of util-linux sets the parent-death signal. An
+/// emulator that survives us would burn a CPU for ever.
+pub(crate) fn dying_with_us(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", program]);
+    command
+}
+
 /// Runs `command` with its output shown, and requires success.
 pub(crate) fn run(command: &mut Command) -> Result<(), CommandError> {
     let line = line_of(command);

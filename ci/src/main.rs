@@ -14,6 +14,7 @@ mod parts;
 mod paths;
 mod programs;
 mod setup;
+mod smp;
 mod table;
 mod test;
 mod torture;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         Task::Lab(args) => lab::cli::main(args),
         Task::Demo(args) => status(demo::main(args)),
         Task::Test(args) => status(test::main(args)),
+        Task::Torture(args) if args.smp => status(smp::main(args)),
         Task::Torture(args) => status(torture::main(args)),
         Task::Effects(args) => status(effects::main(args)),
         Task::Batching(args) => status(batching::main(args)),

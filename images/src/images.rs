@@ -90,14 +90,14 @@ impl Images {
         Lock::write(&self.repo.join("images"), self.used())
     }
 
-    /// A kernel with its modules. The small one takes about 13 minutes of processor time when it is not in the cache, its debug flavour about 22.
+    /// A kernel with its modules. The small one takes about 13 minutes of processor time when it is not in the cache, its flavours up to 25.
     ///
     /// # Errors
     /// If a package cannot be had, or the build fails.
     pub fn kernel(&self, id: KernelId) -> Result<Kernel> {
         self.with_fresh_lists(|| match id {
-            KernelId::Small | KernelId::Debug => self.with_small(id, |small| small.kernel()),
             KernelId::Stock(series) => self.with_stock(series, |stock| stock.kernel()),
+            _ => self.with_small(id, |small| small.kernel()),
         })
     }
 
@@ -107,8 +107,8 @@ impl Images {
     /// If that cannot be found out: no apt, no compiler.
     pub fn is_cached(&self, id: KernelId) -> Result<bool> {
         match id {
-            KernelId::Small | KernelId::Debug => self.with_small(id, |small| small.is_cached()),
             KernelId::Stock(series) => self.with_stock(series, |stock| Ok(stock.is_cached())),
+            _ => self.with_small(id, |small| small.is_cached()),
         }
     }
 
@@ -118,8 +118,8 @@ impl Images {
     /// As for [`kernel`](Self::kernel).
     pub fn build_tree(&self, id: KernelId) -> Result<BuildTree> {
         self.with_fresh_lists(|| match id {
-            KernelId::Small | KernelId::Debug => self.with_small(id, |small| small.tree()),
             KernelId::Stock(series) => self.with_stock(series, |stock| stock.tree()),
+            _ => self.with_small(id, |small| small.tree()),
         })
     }
 
@@ -235,7 +235,7 @@ impl Images {
         Ok(dir.join("initramfs.cpio"))
     }
 
-    /// Does `make` with the small kernel or, if that is `id`, its debug flavour.
+    /// Does `make` with the small kernel or the flavour of it that is `id`.
     fn with_small<T>(&self, id: KernelId, make: impl FnOnce(&Small<'_>) -> Result<T>) -> Result<T> {
         let spec = &self.manifest.small;
         let config = |name: &Path| self.repo.join("images").join(name);
@@ -246,7 +246,7 @@ impl Images {
             spec,
             source: &self.package(&spec.source)?,
             config: config(&spec.config),
-            overlay: (id == KernelId::Debug).then(|| config(&spec.debug_config)),
+            overlays: spec.flavour(id).iter().map(|name| config(name)).collect(),
             patches: Patches::read(&self.repo.join(&spec.patches))?,
         })
     }

@@ -17,16 +17,40 @@ pub enum KernelId {
     /// The small kernel with lockdep, KASAN, `DEBUG_VM` and preemption (`images/kernel/debug.config`): slow, and finds what
     /// others only suffer from.
     Debug,
+    /// The small kernel with what the torture needs beside what guests need (`images/kernel/torture.config`): disks that fail,
+    /// allocations that fail, more ways to pass pages on.
+    Torture,
+    /// The same with what the debug flavour has.
+    TortureDebug,
+    /// The same with KCSAN, which finds data races (`images/kernel/kcsan.config`).
+    TortureKcsan,
     /// One of Debian's stock cloud kernels: finds its disks through ACPI only, with modules from the initramfs.
     Stock(Series),
 }
 
 impl KernelId {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Small, Self::Debug, Self::Stock(Series::V6_12), Self::Stock(Series::V6_1)];
+    pub const ALL: [Self; 7] = [
+        Self::Small,
+        Self::Debug,
+        Self::Torture,
+        Self::TortureDebug,
+        Self::TortureKcsan,
+        Self::Stock(Series::V6_12),
+        Self::Stock(Series::V6_1),
+    ];
     /// Those that guests boot when nothing is being debugged.
     pub const USUAL: [Self; 3] = [Self::Small, Self::Stock(Series::V6_12), Self::Stock(Series::V6_1)];
+
+    /// Whether it is built here, with the patches: the small kernel and its flavours.
+    pub const fn is_tmem_aware(self) -> bool {
+        !matches!(self, Self::Stock(_))
+    }
+
+    /// Whether lockdep and KASAN are in it.
+    pub const fn is_debugged(self) -> bool {
+        matches!(self, Self::Debug | Self::TortureDebug)
+    }
 }
 
 impl fmt::Display for KernelId {
@@ -34,6 +58,9 @@ impl fmt::Display for KernelId {
         match self {
             Self::Small => f.write_str("small"),
             Self::Debug => f.write_str("debug"),
+            Self::Torture => f.write_str("torture"),
+            Self::TortureDebug => f.write_str("torture-debug"),
+            Self::TortureKcsan => f.write_str("torture-kcsan"),
             Self::Stock(series) => write!(f, "stock-{series}"),
         }
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::apt::Package;
 use crate::cache;
 use crate::error::{Error, Result};
+use crate::kernel::KernelId;
 
 /// A series of Debian's stock cloud kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,12 +57,22 @@ pub(crate) struct SmallSpec {
     pub(crate) source: String,
     /// The configuration fragment, relative to `images/`.
     pub(crate) config: PathBuf,
-    /// The fragment laid over it for the debug flavour, relative to `images/`.
-    pub(crate) debug_config: PathBuf,
+    /// The fragments laid over it for each flavour, by name, relative to `images/`.
+    pub(crate) flavours: BTreeMap<String, Vec<PathBuf>>,
     /// The folder of the patches, relative to the repository.
     pub(crate) patches: PathBuf,
     /// Modules to keep, by name.
     pub(crate) modules: Vec<String>,
+}
+
+impl SmallSpec {
+    /// The fragments of a flavour; none for the small kernel itself.
+    pub(crate) fn flavour(&self, id: KernelId) -> &[PathBuf] {
+        if id == KernelId::Small {
+            return &[];
+        }
+        self.flavours.get(&id.to_string()).expect("`read` has checked that every flavour is there")
+    }
 }
 
 /// A series of stock kernels.
@@ -100,6 +111,12 @@ impl Manifest {
     pub(crate) fn read(images: &Path) -> Result<Self> {
         let path = images.join("manifest.toml");
         let manifest: Self = parse(&path)?;
+        for id in KernelId::ALL.into_iter().filter(|id| id.is_tmem_aware() && *id != KernelId::Small) {
+            if !manifest.small.flavours.contains_key(&id.to_string()) {
+                let message = format!("[small.flavours]: {id} is missing");
+                return Err(Error::Manifest { path, message });
+            }
+        }
         for series in Series::ALL {
             let spec = manifest.stock.get(series.as_str()).ok_or_else(|| Error::Manifest {
                 path: path.clone(),

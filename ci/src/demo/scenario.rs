@@ -67,9 +67,9 @@ pub(crate) fn demo(kernel: KernelId) -> Vec<Guest> {
 /// Memory of a demo guest in MiB. A stock kernel, with every driver that a cloud may need, does not fit in 64.
 const fn memory_mib(kernel: KernelId) -> u32 {
     match kernel {
-        KernelId::Small => 64,
-        KernelId::Debug => 256,
         KernelId::Stock(_) => 112,
+        _ if kernel.is_debugged() => 256,
+        _ => 64,
     }
 }
 
@@ -136,12 +136,10 @@ fn command_line(guest: &Guest, mode: Mode) -> String {
 const fn swap(kernel: KernelId, mode: Mode) -> &'static str {
     match (mode, kernel) {
         (Mode::Disk, _) => "guest.modules=virtio_mmio,virtio_blk guest.swap=/dev/vda",
-        (Mode::Tmem, KernelId::Small | KernelId::Debug) => {
-            "guest.modules=virtio_mmio,virtio_blk,tmem guest.swap=/dev/vda"
-        }
         (Mode::Tmem, KernelId::Stock(_)) => {
             "guest.modules=virtio_mmio,virtio_blk,tmem tmem.backing=/dev/vda guest.swap=/dev/tmem0"
         }
+        (Mode::Tmem, _) => "guest.modules=virtio_mmio,virtio_blk,tmem guest.swap=/dev/vda",
     }
 }
 

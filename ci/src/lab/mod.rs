@@ -19,7 +19,7 @@ pub(crate) mod cli;
 mod contents;
 mod host_init;
 mod protocol;
-mod qemu;
+pub(crate) mod qemu;
 mod repeat;
 mod run;
 pub(crate) mod trial;

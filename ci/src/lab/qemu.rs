@@ -11,10 +11,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 use std::thread;
 
+use crate::command;
+
 use super::host_init::{CONTROL_PORT, FILES_PORT, OUTPUT_PORT};
 
 /// The program, from Debian's package qemu-system-x86.
-const PROGRAM: &str = "qemu-system-x86_64";
+pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The stock host kernel's command line. `panic=-1` turns a panic into a reboot and `-no-reboot` that into an exit, so that
 /// a dead host ends the run at once. `loglevel=6` shows a slow boot's progress to the watch. Mitigations and address
@@ -135,7 +137,7 @@ impl Machine<'_> {
             .iter()
             .map(|&channel| Ok((channel, UnixListener::bind(self.socket(channel))?)))
             .collect::<std::io::Result<Vec<_>>>()?;
-        let mut child = dying_with_us(PROGRAM)
+        let mut child = command::dying_with_us(PROGRAM)
             .args(self.arguments())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -167,17 +169,9 @@ impl Machine<'_> {
 }
 
 /// What the emulator calls itself, for reports.
-pub(super) fn version() -> String {
-    let said = crate::command::stdout_of(Command::new(PROGRAM).arg("--version")).unwrap_or_default();
+pub(crate) fn version() -> String {
+    let said = command::stdout_of(Command::new(PROGRAM).arg("--version")).unwrap_or_default();
     said.lines().next().unwrap_or("unknown").to_owned()
-}
-
-/// A command that the kernel kills when we die, however we die: `setpriv` of util-linux sets the parent-death signal. An
-/// emulator that survives us would burn a CPU for ever.
-fn dying_with_us(program: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", program]);
-    command
 }
 
 fn forward(channel: Channel, mut from: impl Read, events: &Sender<Event>) {

@@ -155,7 +155,7 @@ impl Program {
              cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk \
              guest.root=/dev/vdc guest.run=sh,/opt/programs.sh,{},{}\"\n",
             place_of(kernel),
-            self.memory_mib + if kernel == KernelId::Debug { DEBUG_MIB } else { 0 },
+            self.memory_mib + if kernel.is_debugged() { DEBUG_MIB } else { 0 },
             mode.tmem(),
             mode.name(),
             self.function(),

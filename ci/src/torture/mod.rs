@@ -8,10 +8,12 @@
 //! | `world` | what is bad in a world, and what its guest is told |
 //! | `worlds` | all of them, and which scenarios make sense there |
 //! | `parts` | what the guest boots and the programs it runs |
+//! | `verdict` | what is wrong with what a guest showed |
 
-mod parts;
-mod world;
-mod worlds;
+pub(crate) mod parts;
+pub(crate) mod verdict;
+pub(crate) mod world;
+pub(crate) mod worlds;
 
 use std::io::Write;
 use std::path::Path;
@@ -25,6 +27,7 @@ use crate::lab::trial::{Trial, TrialError};
 use crate::lab::watch::Limits;
 use crate::lab::{Added, Job, Lab};
 use parts::Parts;
+use verdict::faults;
 use world::{Setting, World};
 use worlds::{QUICK, WORLDS};
 
@@ -40,22 +43,30 @@ const TOTAL: Duration = Duration::from_secs(4 * 3600);
 pub(crate) struct Args {
     /// Only these worlds.
     #[arg(long, value_name = "WORLD", num_args = 1..)]
-    only: Vec<String>,
+    pub(crate) only: Vec<String>,
     /// List the worlds.
     #[arg(long)]
-    list: bool,
-    /// What a guest boots where a world is about the tmem-aware kernel: `small`, or `debug`, which has lockdep and KASAN and is slow.
-    #[arg(long, default_value_t = KernelId::Small, value_parser = tmem_aware)]
-    kernel: KernelId,
+    pub(crate) list: bool,
+    /// On several processors at once: in plain QEMU instead of the lab, with the store inside the guest. Writes
+    /// target/torture-smp/KERNEL/record.json.
+    #[arg(long)]
+    pub(crate) smp: bool,
+    /// With `--smp`, all worlds again and again until so many hours are over.
+    #[arg(long, requires = "smp")]
+    pub(crate) hours: Option<f64>,
+    /// What a guest boots where a world is about the tmem-aware kernel: `small` (the default), `torture` (the default with `--smp`),
+    /// `debug` or `torture-debug`, which have lockdep and KASAN and are slow, or `torture-kcsan`.
+    #[arg(long, value_parser = tmem_aware)]
+    pub(crate) kernel: Option<KernelId>,
     /// Operations of each job of the coherency torture.
     #[arg(long, default_value_t = 400)]
-    operations: u32,
+    pub(crate) operations: u32,
     /// Seconds of each stress.
     #[arg(long, default_value_t = 8)]
-    seconds: u32,
+    pub(crate) seconds: u32,
     /// Only these scenarios, in every world.
     #[arg(long = "scenario", value_name = "SCENARIO", num_args = 1..)]
-    scenarios: Vec<String>,
+    pub(crate) scenarios: Vec<String>,
 }
 
 /// Why a torture is not good.
@@ -83,15 +94,16 @@ pub(crate) fn main(args: &Args) -> Result<(), TortureError> {
 
 /// Runs the worlds that `args` ask for, all their files in `dir`; what they found.
 fn worlds(args: &Args, dir: &Path) -> Result<Vec<String>, TrialError> {
+    let kernel = args.kernel.unwrap_or(KernelId::Small);
     let mut worlds = choose(["torture", "world"], &args.only, WORLDS, |world| world.name)?;
     if args.only.is_empty() {
-        worlds.retain(|world| world.makes_sense_on(args.kernel));
+        worlds.retain(|world| world.makes_sense_on(kernel));
     }
     files::make_dir(dir)?;
     let lab = Lab::prepare()?;
     let parts = Parts::make(dir)?;
     let mut found = Vec::new();
-    for world in worlds.into_iter().map(|world| world.on(args.kernel)) {
+    for world in worlds.into_iter().map(|world| world.on(kernel)) {
         println!("== {}: {}", world.name, world.what);
         let plan = Plan {
             world: &world,
@@ -117,12 +129,14 @@ pub(crate) fn quick(lab: &Lab, dir: &Path, sink: &mut dyn Write) -> Result<usize
 
 /// Reads the name of a kernel with the patches.
 pub(crate) fn tmem_aware(name: &str) -> Result<KernelId, String> {
-    match name.parse() {
-        Ok(KernelId::Stock(series)) => {
-            Err(format!("stock-{series} is not tmem-aware; there are small and debug"))
-        }
-        Ok(aware) => Ok(aware),
-        Err(_) => Err(format!("no kernel {name} here; there are small and debug")),
+    let known = || {
+        let aware = KernelId::ALL.into_iter().filter(|id| id.is_tmem_aware());
+        aware.map(|id| id.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    match name.parse::<KernelId>() {
+        Ok(id) if id.is_tmem_aware() => Ok(id),
+        Ok(id) => Err(format!("{id} is not tmem-aware; there are {}", known())),
+        Err(_) => Err(format!("no kernel {name} here; there are {}", known())),
     }
 }
 
@@ -147,6 +161,7 @@ impl Plan<'_> {
             boot_file: lab.boot_file(self.world.kernel)?,
             operations: self.operations,
             seconds: self.seconds,
+            round: 0,
             programs: parts.programs(),
         };
         let trial = Trial { dir, name: self.world.name };
@@ -174,89 +189,16 @@ impl Plan<'_> {
     }
 }
 
-/// What is wrong with what a guest showed: scenarios that failed, or were not done, or no good end.
-///
-/// `asked` are those that it was to run, separated by commas. It may skip what makes sense in other worlds only.
-fn faults(world: &World, asked: &str, console: &str) -> Vec<String> {
-    let name = world.name;
-    let lines = || console.lines().map(str::trim_end);
-    let mut faults: Vec<String> =
-        lines().filter(|line| line.starts_with("FAIL ")).map(|line| format!("{name}: {line}")).collect();
-    for scenario in asked.split(',') {
-        let good = format!("ok {}", world.ends_as(scenario));
-        match lines().find(|line| is_skip(line, scenario)) {
-            _ if lines().any(|line| line == good) => {}
-            Some(_) if !world.is_own(scenario) => {}
-            Some(skip) => faults.push(format!("{name}: {skip}")),
-            None => faults.push(format!("{name}: {scenario} was not seen to end well")),
-        }
-    }
-    if !lines().any(|line| line.ends_with("{\"event\":\"end\",\"status\":0}")) {
-        faults.push(format!("{name}: the guest did not come to a good end"));
-    }
-    faults
-}
-
-/// Whether `line` says that `scenario` was skipped; the reason follows.
-fn is_skip(line: &str, scenario: &str) -> bool {
-    let reason = line.strip_prefix("skip ").and_then(|rest| rest.strip_prefix(scenario));
-    reason.is_some_and(|reason| reason.starts_with([' ', ':']))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const GOOD: &str =
-        "ok a\r\nskip b needs the fake store\r\nTMEM-REPORT {\"event\":\"end\",\"status\":0}\r\n";
 
     #[test]
     fn only_tmem_aware_kernels_are_offered() {
         assert_eq!(tmem_aware("debug"), Ok(KernelId::Debug));
         for other in ["stock-6.12", "smal"] {
             let error = tmem_aware(other).unwrap_err();
-            assert!(error.ends_with("there are small and debug"), "{error}");
+            assert!(error.contains("; there are small, debug, torture"), "{error}");
         }
-    }
-
-    fn world(name: &str) -> &'static World {
-        WORLDS.iter().find(|world| world.name == name).unwrap()
-    }
-
-    #[test]
-    fn a_good_console_has_no_faults() {
-        assert_eq!(faults(world("roomy"), "a,b", GOOD), Vec::<String>::new());
-    }
-
-    #[test]
-    fn failures_and_missing_ends_are_faults() {
-        let bad = "FAIL a why\r\nTMEM-REPORT {\"event\":\"end\",\"status\":1}\r\n";
-        assert_eq!(
-            faults(world("roomy"), "a", bad),
-            [
-                "roomy: FAIL a why",
-                "roomy: a was not seen to end well",
-                "roomy: the guest did not come to a good end"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_scenario_of_the_world_may_not_be_skipped_or_missing() {
-        let said = GOOD.replace("skip b", "skip swap_pages_come_back");
-        assert_eq!(
-            faults(world("roomy"), "a,swap_pages_come_back,a_b", &said),
-            ["roomy: skip swap_pages_come_back needs the fake store", "roomy: a_b was not seen to end well"]
-        );
-    }
-
-    #[test]
-    fn a_kernel_that_was_replaced_is_answered_for_by_the_next() {
-        let kexec = world("kexec");
-        assert_eq!(
-            faults(kexec, kexec.scenarios, &GOOD.replace("ok a", "ok after_a_kexec")),
-            Vec::<String>::new()
-        );
-        assert_eq!(faults(kexec, kexec.scenarios, GOOD).len(), 1);
     }
 }

@@ -21,7 +21,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 
 /// Files of this machine.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     images: Images,
     /// More files for a guest's initramfs: path in the guest, file of this machine.
     files: Vec<(String, PathBuf)>,
@@ -31,7 +31,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Makes them, or finds them in the cache; what is compiled goes to `dir`.
-    pub(super) fn make(dir: &Path) -> Result<Self, TrialError> {
+    pub(crate) fn make(dir: &Path) -> Result<Self, TrialError> {
         let images = crate::images::open()?;
         let linux = crate::paths::root().join("guest-driver/linux");
         let sources = |folder: &str, names: &[&str]| -> Vec<_> {
@@ -54,24 +54,34 @@ impl Parts {
     }
 
     /// Those that need no program of this machine.
-    pub(super) fn few() -> Result<Self, TrialError> {
+    pub(crate) fn few() -> Result<Self, TrialError> {
         Ok(Self { images: crate::images::open()?, files: Vec::new(), programs: None })
     }
 
     /// Whether there is a disk of programs.
-    pub(super) const fn programs(&self) -> bool {
+    pub(crate) const fn programs(&self) -> bool {
         self.programs.is_some()
     }
 
     /// What the lab has to have for a guest with this kernel.
-    pub(super) fn added(&self, kernel: KernelId) -> Result<Vec<Added>, TrialError> {
+    pub(crate) fn added(&self, kernel: KernelId) -> Result<Vec<Added>, TrialError> {
         let mut added = vec![Added { from: self.initramfs(kernel)?, to: "/lab/initramfs".into() }];
         added.extend(self.programs.clone().map(|from| Added { from, to: "/lab/programs.img".into() }));
         Ok(added)
     }
 
+    /// The kernel that a guest boots: its ELF image if there is one.
+    pub(crate) fn kernel(&self, kernel: KernelId) -> Result<PathBuf, TrialError> {
+        Ok(self.images.kernel(kernel)?.boot_file().into())
+    }
+
+    /// The disk of programs.
+    pub(crate) fn disk_of_programs(&self) -> Option<&Path> {
+        self.programs.as_deref()
+    }
+
     /// The scenarios about the driver, the driver with a host inside, and our further files.
-    fn initramfs(&self, kernel: KernelId) -> Result<PathBuf, TrialError> {
+    pub(crate) fn initramfs(&self, kernel: KernelId) -> Result<PathBuf, TrialError> {
         let module = |kind| self.images.driver_of_kind(kernel, kind).map(|module| module.path);
         let test = crate::paths::root().join("guest-driver/linux/test");
         let mut files = self.files.clone();
@@ -79,7 +89,7 @@ impl Parts {
         files.push(("/opt/complaints.sh".to_owned(), test.join("complaints.sh")));
         files.push(("/opt/test-host/tmem.ko".to_owned(), module(DriverKind::TestHost)?));
         let mut modules = vec!["ext4".to_owned()];
-        if matches!(kernel, KernelId::Small | KernelId::Debug) {
+        if kernel.is_tmem_aware() {
             modules.push("xfs".to_owned());
             files.push(("/opt/fakestore.ko".to_owned(), module(DriverKind::FakeStore)?));
             files.push(("/opt/canary.ko".to_owned(), module(DriverKind::Canary)?));

@@ -5,11 +5,11 @@ use tmem_images::KernelId;
 use crate::lab::place_of;
 
 /// The driver with a host inside.
-pub(super) const TEST_HOST: &str = "/opt/test-host/tmem.ko";
+pub(crate) const TEST_HOST: &str = "/opt/test-host/tmem.ko";
 
 /// Which script knows the scenarios, and the module that it is given; relative to /modules or /opt of the guest.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Script {
+pub(crate) enum Script {
     /// guest-driver/linux/patches/test/guest.sh: what a tmem-aware kernel does by itself, over this back end or none.
     Hooks(&'static str),
     /// guest-driver/linux/test/guest.sh: /dev/tmem0, made by this driver.
@@ -22,44 +22,46 @@ const INITRD_DISK: &str = "/tmp/initrd.img";
 
 /// How long to torture, and with what.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setting<'a> {
+pub(crate) struct Setting<'a> {
     /// The file of the kernel's folder that is booted.
-    pub(super) boot_file: &'a str,
+    pub(crate) boot_file: &'a str,
     /// Operations of each job of the coherency torture.
-    pub(super) operations: u32,
+    pub(crate) operations: u32,
     /// Seconds of each stress.
-    pub(super) seconds: u32,
+    pub(crate) seconds: u32,
+    /// Which turn it is; another turn does other things.
+    pub(crate) round: u32,
     /// Whether there is a disk of programs.
-    pub(super) programs: bool,
+    pub(crate) programs: bool,
 }
 
 /// One world.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct World {
+pub(crate) struct World {
     /// Its name.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// What is bad in it.
-    pub(super) what: &'static str,
+    pub(crate) what: &'static str,
     /// What the guest boots.
-    pub(super) kernel: KernelId,
+    pub(crate) kernel: KernelId,
     /// Size of the host's store.
-    pub(super) store: &'static str,
+    pub(crate) store: &'static str,
     /// How hypercalls travel: `auto` or `port`.
-    pub(super) transport: &'static str,
+    pub(crate) transport: &'static str,
     /// What `tmem run` is told about the guest's tmem.
-    pub(super) tmem: &'static str,
+    pub(crate) tmem: &'static str,
     /// Variables for the script; `OPTIONS` are further parameters of the driver.
-    pub(super) variables: &'static [&'static str],
+    pub(crate) variables: &'static [&'static str],
     /// Who runs the scenarios.
-    pub(super) script: Script,
+    pub(crate) script: Script,
     /// The scenarios that make sense there, separated by commas.
-    pub(super) scenarios: &'static str,
+    pub(crate) scenarios: &'static str,
     /// A scenario of a boot before, which ends by rebooting the guest.
-    pub(super) before: Option<&'static str>,
+    pub(crate) before: Option<&'static str>,
     /// Whether the guest has its host freeze and thaw it, by what it says on its console.
-    pub(super) asks: bool,
+    pub(crate) asks: bool,
     /// A scenario of the kernel that the last one of `scenarios` boots by itself, out of the host's sight.
-    pub(super) after: Option<&'static str>,
+    pub(crate) after: Option<&'static str>,
 }
 
 impl World {
@@ -71,7 +73,7 @@ impl World {
 
     /// What the lab does before the guest is started: its disks, and for a kernel that boots another that one as well, as disks,
     /// which have whole sectors.
-    pub(super) fn prepare(&self) -> String {
+    pub(crate) fn prepare(&self) -> String {
         let mut command = String::from("truncate -s 512M /tmp/swap.img /tmp/data.img; ");
         if self.after.is_some() {
             let kernel = place_of(self.kernel);
@@ -85,12 +87,12 @@ impl World {
     }
 
     /// What runs the guest of /lab/guest.toml in the lab.
-    pub(super) const fn run(&self) -> &'static str {
+    pub(crate) const fn run(&self) -> &'static str {
         if self.asks { "sh /lab/frozen.sh" } else { "tmem run /lab/guest.toml --report /out/report.json" }
     }
 
     /// Which scenario says that `scenario` of this world's script ended well: a kernel that another replaces says no more.
-    pub(super) fn ends_as<'a>(&self, scenario: &'a str) -> &'a str {
+    pub(crate) fn ends_as<'a>(&self, scenario: &'a str) -> &'a str {
         match self.after {
             Some(after) if self.is_own(scenario) => after,
             _ => scenario,
@@ -98,12 +100,37 @@ impl World {
     }
 
     /// Whether `scenario` is one of those that make sense here.
-    pub(super) fn is_own(&self, scenario: &str) -> bool {
+    pub(crate) fn is_own(&self, scenario: &str) -> bool {
         self.scenarios.split(',').any(|own| own == scenario)
     }
 
     /// The file for `tmem run`: one guest with two vCPUs that runs `scenarios`.
-    pub(super) fn toml(&self, setting: &Setting<'_>, scenarios: &str) -> String {
+    pub(crate) fn toml(&self, setting: &Setting<'_>, scenarios: &str) -> String {
+        let programs = if setting.programs { ", \"/lab/programs.img,ro\"" } else { "" };
+        let other = if self.after.is_some() {
+            format!(", \"{KERNEL_DISK},ro\", \"{INITRD_DISK},ro\"")
+        } else {
+            String::new()
+        };
+        format!(
+            "[store]\nsize = \"{}\"\n\n[[guest]]\nname = \"torture\"\nkernel = \"{}/{}\"\n\
+             initrd = \"/lab/initramfs\"\nmemory = \"{}M\"\nvcpus = 2\n\
+             transport = \"{}\"\n\
+             disks = [\"/tmp/swap.img\", \"/tmp/data.img\"{programs}{other}]\ntmem = {{ {} }}\n\
+             cmdline = \"{}\"\n",
+            self.store,
+            place_of(self.kernel),
+            setting.boot_file,
+            self.memory_mib(),
+            self.transport,
+            self.tmem,
+            self.words(setting, scenarios),
+        )
+    }
+
+    /// The kernel's command line: what the guest loads, and the script that runs `scenarios`. Its disks are for swap, for data, and
+    /// of programs, in this order.
+    pub(crate) fn words(&self, setting: &Setting<'_>, scenarios: &str) -> String {
         let script = match self.script {
             Script::Hooks(module) => {
                 format!("STORE={module},OPERATIONS={},sh,/opt/hooks.sh", setting.operations)
@@ -111,54 +138,38 @@ impl World {
             Script::Device(module) => format!("BACKING=/dev/vda,sh,/opt/device.sh,{module}"),
         };
         let variables: String = self.variables.iter().map(|variable| format!("{variable},")).collect();
-        let (programs, root) = if setting.programs {
-            (", \"/lab/programs.img,ro\"", "guest.root=/dev/vdc")
-        } else {
-            ("", "guest.run=/bin/busybox,--install,-s,/bin")
-        };
-        let other = if self.after.is_some() {
-            format!(", \"{KERNEL_DISK},ro\", \"{INITRD_DISK},ro\"")
-        } else {
-            String::new()
-        };
+        let root =
+            if setting.programs { "guest.root=/dev/vdc" } else { "guest.run=/bin/busybox,--install,-s,/bin" };
         // Debian's cloud kernels have none.
-        let xfs = if matches!(self.kernel, KernelId::Stock(_)) { "" } else { ",xfs" };
+        let xfs = if self.kernel.is_tmem_aware() { ",xfs" } else { "" };
         format!(
-            "[store]\nsize = \"{}\"\n\n[[guest]]\nname = \"torture\"\nkernel = \"{}/{}\"\n\
-             initrd = \"/lab/initramfs\"\nmemory = \"{}M\"\nvcpus = 2\n\
-             transport = \"{}\"\n\
-             disks = [\"/tmp/swap.img\", \"/tmp/data.img\"{programs}{other}]\ntmem = {{ {} }}\n\
-             cmdline = \"console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk,ext4{xfs} \
-             {root} guest.run=env,SECONDS_OF_STRESS={},{variables}{script},{scenarios}\"\n",
-            self.store,
-            place_of(self.kernel),
-            setting.boot_file,
-            self.memory_mib(),
-            self.transport,
-            self.tmem,
-            setting.seconds,
+            "console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk,ext4{xfs} \
+             {root} guest.run=env,SECONDS_OF_STRESS={},ROUND={},{variables}{script},{scenarios}",
+            setting.seconds, setting.round,
         )
     }
 
     /// Whether it is run with this kernel when no world is named: with the debug kernel those whose kernel it can replace, without
     /// it those that do not need it.
-    pub(super) fn makes_sense_on(&self, kernel: KernelId) -> bool {
-        match kernel {
-            KernelId::Debug => self.on(kernel).kernel == KernelId::Debug,
-            _ => self.kernel != KernelId::Debug,
-        }
+    pub(crate) fn makes_sense_on(&self, kernel: KernelId) -> bool {
+        if kernel.is_debugged() { self.on(kernel).kernel == kernel } else { !self.kernel.is_debugged() }
     }
 
     /// The same with `kernel`, if it is about a tmem-aware one.
-    pub(super) fn on(&self, kernel: KernelId) -> Self {
-        let kernel = if self.kernel == KernelId::Small { kernel } else { self.kernel };
+    pub(crate) fn on(&self, kernel: KernelId) -> Self {
+        let replaced = match self.kernel {
+            KernelId::Small => true,
+            KernelId::Debug => kernel.is_debugged(),
+            _ => false,
+        };
+        let kernel = if replaced { kernel } else { self.kernel };
         Self { kernel, ..*self }
     }
 
     /// Memory of the guest in MiB. A host inside it needs room for the pages that it holds; KASAN takes an eighth of all, and its
     /// quarantine, lockdep's tables and stacks of twice the size have to fit beside that.
-    fn memory_mib(&self) -> u32 {
-        let debug = if self.kernel == KernelId::Debug { 256 } else { 0 };
+    pub(crate) fn memory_mib(&self) -> u32 {
+        let debug = if self.kernel.is_debugged() { 256 } else { 0 };
         debug
             + match self.script {
                 Script::Hooks(TEST_HOST) | Script::Device(_) => 512,
@@ -171,6 +182,7 @@ impl World {
 mod tests {
     use super::super::worlds::{QUICK, WORLDS};
     use super::*;
+    use crate::smp::worlds::WORLDS as SMP_WORLDS;
 
     /// The scripts that have the scenarios.
     const HOOKS: &str = concat!(
@@ -181,11 +193,11 @@ mod tests {
     const DEVICE: &str = include_str!("../../../guest-driver/linux/test/guest.sh");
 
     const SETTING: Setting<'_> =
-        Setting { boot_file: "vmlinux", operations: 99_999, seconds: 999, programs: true };
+        Setting { boot_file: "vmlinux", operations: 99_999, seconds: 999, round: 0, programs: true };
 
     #[test]
     fn every_scenario_of_every_world_is_in_its_script() {
-        for world in WORLDS.iter().chain([&QUICK]) {
+        for world in WORLDS.iter().chain(SMP_WORLDS).chain([&QUICK]) {
             let script = if matches!(world.script, Script::Hooks(_)) { HOOKS } else { DEVICE };
             for scenario in world.all() {
                 assert!(script.contains(&format!("scenario_{scenario}()")), "{}: {scenario}", world.name);
@@ -202,7 +214,7 @@ mod tests {
                     matches!(world.script, Script::Hooks(_)) == hooks
                         && world.all().any(|scenario| scenario == name)
                 };
-                assert!(WORLDS.iter().any(runs), "{name}");
+                assert!(WORLDS.iter().chain(SMP_WORLDS).any(runs), "{name}");
             }
         }
     }
@@ -227,7 +239,10 @@ mod tests {
         let tiny = WORLDS.iter().find(|world| world.name == "tiny").unwrap();
         let tiny = tiny.toml(&Setting { operations: 5, seconds: 6, ..SETTING }, "a,b");
         assert!(tiny.contains("tmem = { enabled = true, cap = \"2M\" }"), "{tiny}");
-        assert!(tiny.contains("SECONDS_OF_STRESS=6,STORE=/modules/tmem.ko,OPERATIONS=5,sh"), "{tiny}");
+        assert!(
+            tiny.contains("SECONDS_OF_STRESS=6,ROUND=0,STORE=/modules/tmem.ko,OPERATIONS=5,sh"),
+            "{tiny}"
+        );
         assert!(tiny.contains("/opt/hooks.sh,a,b\""), "{tiny}");
     }
 
@@ -243,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_world_fits_on_a_command_line() {
-        for world in WORLDS {
+        for world in WORLDS.iter().chain(SMP_WORLDS) {
             // 2048 bytes (arch/x86/include/asm/setup.h), less what the VMM adds about its devices.
             let text = world.toml(&SETTING, world.scenarios);
             let line = text.lines().find(|line| line.starts_with("cmdline")).unwrap();

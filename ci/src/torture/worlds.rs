@@ -5,7 +5,7 @@ use tmem_images::{KernelId, Series};
 use super::world::{Script, TEST_HOST, World};
 
 /// Scenarios of patches/test/guest.sh for a back end that takes pages.
-const ALL: &str = "swap_pages_come_back,swap_large_folios_travel_together,\
+pub(crate) const ALL: &str = "swap_pages_come_back,swap_large_folios_travel_together,\
 swap_back_end_comes_late_and_may_not_go,swapoff_under_pressure,swap_two_areas_do_not_touch,clean_torture,\
 clean_torture_without_a_journal,clean_torture_with_the_journal_of_data,clean_back_end_comes_and_goes,\
 clean_pages_do_not_outlive_the_mount,clean_pages_outlive_the_inode,clean_old_tails_do_not_come_back,\
@@ -16,48 +16,48 @@ const RIGHT: &str =
     "swap_whatever_the_host_does,clean_whatever_the_host_does,clean_back_end_comes_and_goes,both_at_once";
 
 /// The same, and swap that does not fit.
-const FULL: &str = "swap_store_is_full,swap_whatever_the_host_does,clean_whatever_the_host_does,\
+pub(crate) const FULL: &str = "swap_store_is_full,swap_whatever_the_host_does,clean_whatever_the_host_does,\
 clean_back_end_comes_and_goes,both_at_once";
 
 /// Those that need the tricks of fakestore.ko.
-const TRICKS: &str = "swap_refusals_go_to_the_disk,swap_failed_puts_leave_nothing_behind,swap_store_is_full,\
+pub(crate) const TRICKS: &str = "swap_refusals_go_to_the_disk,swap_failed_puts_leave_nothing_behind,swap_store_is_full,\
 clean_torture_with_loss,clean_torture_in_a_small_store,clean_flush_that_fails_ends_it,\
 clean_torture_finds_stale_pages,xfs_torture_with_loss,xfs_torture_finds_stale_pages,\
 pools_come_when_there_is_room,back_end_goes_while_pools_are_asked_for";
 
 /// Those about XFS, whose files are in large folios.
-const XFS: &str = "xfs_large_folios_travel_together,xfs_direct_writes_are_seen,xfs_pages_outlive_the_inode,xfs_swapped_extents,\
+pub(crate) const XFS: &str = "xfs_large_folios_travel_together,xfs_direct_writes_are_seen,xfs_pages_outlive_the_inode,xfs_swapped_extents,\
 xfs_torture,xfs_pages_do_not_outlive_the_mount,xfs_fio_verifies,xfs_torture_of_the_old_format,xfs_small_blocks_stay_out,\
 xfs_back_end_comes_and_goes";
 
 /// Scenarios of test/guest.sh over a real host.
-const DEVICE: &str = "absent_slots_read_as_zeros,written_blocks_read_back,written_blocks_read_back_singly,\
+pub(crate) const DEVICE: &str = "absent_slots_read_as_zeros,written_blocks_read_back,written_blocks_read_back_singly,\
 file_system_with_trim,discard_gives_memory_back,size_and_backing_are_checked,mkswap_by_the_driver,\
 swap_under_pressure,swap_in_company,swap_under_stress_ng,swapoff_with_pages_in_use,swap_with_huge_pages,\
 freed_slots_are_flushed,rmmod_while_in_use_is_refused";
 
 /// What shows that a stock kernel can do it too.
-const STOCK: &str = "written_blocks_read_back,file_system_with_trim,discard_gives_memory_back,mkswap_by_the_driver,\
+pub(crate) const STOCK: &str = "written_blocks_read_back,file_system_with_trim,discard_gives_memory_back,mkswap_by_the_driver,\
 swap_in_company,swapoff_with_pages_in_use,rmmod_while_in_use_is_refused";
 
 /// Those that need a host which can be made to misbehave.
-const BAD_HOST: &str = "bad_hosts_are_refused,host_without_batches_or_ranges,host_that_takes_nothing,\
+pub(crate) const BAD_HOST: &str = "bad_hosts_are_refused,host_without_batches_or_ranges,host_that_takes_nothing,\
 faults_and_broken_batches_go_to_the_disk,lost_page_is_an_error_not_zeros,\
 refused_puts_go_to_the_backing_disk,refused_puts_in_company_go_to_the_backing_disk,\
 huge_pages_refused_in_the_middle,refused_puts_without_backing_keep_pages_in_memory,\
 overwrites_move_between_tmem_and_disk";
 
 /// Those for the kernel's hooks over such a host.
-const FAULTS: &str =
+pub(crate) const FAULTS: &str =
     "puts_that_fault_go_to_the_disk,flush_that_faults_ends_the_pool,gets_that_fault_give_nothing";
 
 /// The driver over the real host.
 const REAL: &str = "/modules/tmem.ko";
 /// The back end that does tricks.
-const FAKE_STORE: &str = "/opt/fakestore.ko";
+pub(crate) const FAKE_STORE: &str = "/opt/fakestore.ko";
 
 /// A good world, from which the others differ.
-const ROOMY: World = World {
+pub(crate) const ROOMY: World = World {
     name: "roomy",
     what: "nothing: the store takes everything",
     kernel: KernelId::Small,
@@ -94,7 +94,7 @@ const TRACES: World = World {
 };
 
 /// All of them.
-pub(super) static WORLDS: &[World] = &[
+pub(crate) static WORLDS: &[World] = &[
     ROOMY,
     CANARY,
     TRACES,
@@ -253,7 +253,7 @@ pub(super) static WORLDS: &[World] = &[
 ];
 
 /// What of [`WORLDS`] is soon shown and needs no program but busybox and the workload.
-pub(super) const QUICK: World = World {
+pub(crate) const QUICK: World = World {
     name: "quick",
     what: "a host inside the driver: too new, dead, without pools, refusing everything, losing pages",
     variables: &["WORK=32M", "PASSES=1"],

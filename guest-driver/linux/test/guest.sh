@@ -49,6 +49,7 @@ load() {
 }
 
 unload() {
+	for what in puts gets flushes; do eval "all_$what=\$((\${all_$what:-0} + $(stat $what)))"; done
 	rmmod tmem || { wrong "rmmod failed"; return 1; }
 	! dmesg | grep -E 'tmem test host: .* [1-9][0-9]* calls were malformed' || wrong "malformed calls"
 }
@@ -447,4 +448,6 @@ for name; do
 		fails=$((fails + 1))
 	fi
 done
+# What went back and forth, for the record of whoever watches.
+for what in puts gets flushes; do eval "echo counted device_$what \${all_$what:-0}"; done
 exit $fails

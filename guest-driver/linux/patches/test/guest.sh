@@ -11,6 +11,7 @@
 # OPTIONS has further parameters for it.
 # OFFERS (default "swap,clean") is what goes to the store, where the options or the host keep a use out.
 # LISTENS (default empty) says that the host reads the console and does what hosts.sh asks for.
+# ROUND (default 0) makes the torture do other things than in another round.
 # CANARY (default ./canary.ko) is a module that misbehaves, for the scenario about kernels with lockdep and KASAN.
 # Prints "ok NAME", "skip NAME reason" or "FAIL NAME reason"; exits with the number of failures.
 
@@ -21,6 +22,7 @@ OFFERS=${OFFERS:-swap,clean}
 CANARY=${CANARY:-./canary.ko}
 OPERATIONS=${OPERATIONS:-1500}
 SECONDS_OF_STRESS=${SECONDS_OF_STRESS:-20}
+ROUND=${ROUND:-0}
 COUNTERS=/sys/kernel/tmem
 THP=/sys/kernel/mm/transparent_hugepage
 MNT=/mnt
@@ -194,7 +196,7 @@ fill_store() {
 used() { [ -z "$STORE" ] || [ "$(gained "$1")" -gt "$2" ] || wrong "$1 is only $(gained "$1")"; }
 
 torture() {
-	limited "${LIMIT:-24}" coherency $MNT "${SEED:-1}" "$OPERATIONS" "$@" >/tmp/torture.log 2>&1 ||
+	limited "${LIMIT:-24}" coherency $MNT $((${SEED:-1} + 100 * ROUND)) "$OPERATIONS" "$@" >/tmp/torture.log 2>&1 ||
 		{ tail -20 /tmp/torture.log; wrong "coherency"; return 1; }
 	for c in clean_puts clean_refused clean_put_calls clean_gets clean_hits clean_get_calls clean_gets_spared \
 		clean_flush_calls clean_flushes_spared; do
@@ -406,7 +408,7 @@ scenario_clean_flush_that_fails_ends_it() {
 back_end_comes_and_goes_on() {
 	[ -n "$STORE" ] || return 2
 	"$@" || return 1
-	limited 24 coherency $MNT 7 "$OPERATIONS" 4 8 2 >/tmp/torture.log 2>&1 &
+	limited 24 coherency $MNT $((7 + 100 * ROUND)) "$OPERATIONS" 4 8 2 >/tmp/torture.log 2>&1 &
 	torture=$!
 	while kill -0 $torture 2>/dev/null; do
 		load clean || return 1
@@ -805,5 +807,9 @@ for scenario; do
 		fails=$((fails + 1))
 	fi
 	run "$scenario"
+done
+# What went back and forth, for the record of whoever watches.
+for c in $COUNTERS/*_puts $COUNTERS/*_gets $COUNTERS/*_flushes; do
+	[ ! -f "$c" ] || echo "counted ${c##*/} $(cat "$c")"
 done
 exit $fails
