@@ -7,7 +7,7 @@
 //! * [`kvm`]: the only code that issues KVM ioctls; turns exits into one small enum.
 //! * [`loader`]: puts a kernel and its tables into guest memory.
 //! * [`disk`]: images and block devices of the host, opened, locked, and known to be raw.
-//! * [`tmem`]: what a hypercall means: decodes it, copies the guest's page, asks the store.
+//! * [`tmem`]: hands a hypercall to the host of the store (`tmem-host`), with the memory of the guest that made it.
 //! * [`bare`]: guests with nothing but a payload in them, for selftest, benchmark and attack.
 //! * [`devices`]: serial line, power, disks: device cores in plain memory.
 //! * [`guest`]: one Linux guest, assembled, run and ended.

@@ -1,62 +1,23 @@
 //! Guest RAM: built by the machine's layout, reached only through checked guest-physical addresses.
 //!
-//! A guest names memory by number, and the guest is hostile. [`GuestRam::page`] is the one place where such a number
-//! is checked; what it returns is a [`GuestPage`] that is aligned and wholly inside RAM, so that copies need no check.
+//! A guest names memory by number, and the guest is hostile. [`tmem_host::page`] is the one place where such a number is checked; what
+//! it returns is a [`GuestPage`] that is aligned and wholly inside RAM, so that copies need no check.
 
 mod discard;
 
 use std::ops::Range;
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tmem_core::LivePage;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, VolatileSlice};
+pub use tmem_host::{Gpa, GpaError, GuestPage, PageBytes, PageGpa};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 pub use discard::DiscardError;
 
-use crate::arch::layout::{self, RamLayout};
+use crate::arch::layout::RamLayout;
 
 /// Bytes of one page: the unit of tmem and of x86 paging.
-pub const PAGE_SIZE: usize = 4096;
-
-/// The content of one page.
-pub type PageBytes = [u8; PAGE_SIZE];
-
-/// A guest-physical address as the guest gave it: any number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Gpa(pub u64);
-
-impl std::fmt::Display for Gpa {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
-
-/// A guest-physical address that was found page-aligned and wholly inside one guest's RAM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PageGpa(u64);
-
-impl PageGpa {
-    /// The address, a multiple of [`PAGE_SIZE`].
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-/// Why a guest-physical address names no page of RAM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum GpaError {
-    /// The address is not a multiple of the page size.
-    #[error("guest-physical address {0} is not page-aligned")]
-    Unaligned(Gpa),
-    /// The address lies between low and high RAM, where devices are.
-    #[error("guest-physical address {0} is in the MMIO hole")]
-    MmioHole(Gpa),
-    /// The address lies above the last byte of RAM.
-    #[error("guest-physical address {0} is beyond the guest's RAM")]
-    BeyondRam(Gpa),
-}
+pub use tmem_abi::PAGE_SIZE;
 
 /// Why guest RAM could not be allocated.
 #[derive(Debug, Error)]
@@ -118,14 +79,7 @@ impl GuestRam {
     /// # Errors
     /// [`GpaError`] unless the address is page-aligned and the whole page is RAM.
     pub fn page(&self, gpa: Gpa) -> Result<GuestPage<'_>, GpaError> {
-        if !gpa.0.is_multiple_of(PAGE_SIZE as u64) {
-            return Err(GpaError::Unaligned(gpa));
-        }
-        match self.mmap.get_slice(GuestAddress(gpa.0), PAGE_SIZE) {
-            Ok(slice) => Ok(GuestPage { gpa: PageGpa(gpa.0), slice }),
-            Err(_) if layout::MMIO_HOLE.contains(&gpa.0) => Err(GpaError::MmioHole(gpa)),
-            Err(_) => Err(GpaError::BeyondRam(gpa)),
-        }
+        tmem_host::page(&*self.mmap, gpa)
     }
 
     /// Copies `bytes` to `gpa`; for the host's own tables, not for guest requests.
@@ -133,7 +87,7 @@ impl GuestRam {
     /// # Errors
     /// When the range is not wholly RAM.
     pub fn write(&self, bytes: &[u8], gpa: u64) -> Result<(), GpaError> {
-        self.mmap.write_slice(bytes, GuestAddress(gpa)).map_err(|_| GpaError::BeyondRam(Gpa(gpa)))
+        self.mmap.write_slice(bytes, GuestAddress(gpa)).map_err(|_| GpaError::NotRam(Gpa(gpa)))
     }
 
     /// Copies guest bytes at `gpa` out, at any alignment and across pages.
@@ -141,65 +95,7 @@ impl GuestRam {
     /// # Errors
     /// When the range is not wholly RAM.
     pub fn read(&self, bytes: &mut [u8], gpa: u64) -> Result<(), GpaError> {
-        self.mmap.read_slice(bytes, GuestAddress(gpa)).map_err(|_| GpaError::BeyondRam(Gpa(gpa)))
-    }
-}
-
-/// One page of guest RAM, found by [`GuestRam::page`].
-///
-/// The guest may change the page at any time, so it is only ever copied, never borrowed as bytes. The copies neither allocate
-/// nor fail.
-#[derive(Debug)]
-pub struct GuestPage<'a> {
-    gpa: PageGpa,
-    slice: VolatileSlice<'a>,
-}
-
-impl<'a> GuestPage<'a> {
-    /// The page in place, for a put that copies it itself.
-    pub fn live(&self) -> LivePage<'a> {
-        let at = self.slice.ptr_guard().as_ptr().cast_mut();
-        // SAFETY: the slice is a whole page of RAM, which stays mapped for as long as it is borrowed.
-        unsafe { LivePage::new(NonNull::new(at).expect("guest RAM is not mapped at address 0")) }
-    }
-
-    /// Where the page is.
-    pub fn gpa(&self) -> PageGpa {
-        self.gpa
-    }
-
-    /// Copies the guest's page into `to`.
-    pub fn copy_to(&self, to: &mut PageBytes) {
-        self.slice.copy_to(to.as_mut_slice());
-    }
-
-    /// Copies `from` over the guest's page.
-    pub fn copy_from(&self, from: &PageBytes) {
-        self.slice.copy_from(from.as_slice());
-    }
-
-    /// Copies guest bytes from `offset` on into `to`; false (nothing copied) when they would leave the page.
-    #[must_use]
-    pub fn read_at(&self, offset: usize, to: &mut [u8]) -> bool {
-        match self.slice.subslice(offset, to.len()) {
-            Ok(part) => {
-                part.copy_to(to);
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// Copies `from` over the guest's bytes from `offset` on; false (nothing copied) when they would leave the page.
-    #[must_use]
-    pub fn write_at(&self, offset: usize, from: &[u8]) -> bool {
-        match self.slice.subslice(offset, from.len()) {
-            Ok(part) => {
-                part.copy_from(from);
-                true
-            }
-            Err(_) => false,
-        }
+        self.mmap.read_slice(bytes, GuestAddress(gpa)).map_err(|_| GpaError::NotRam(Gpa(gpa)))
     }
 }
 
@@ -222,24 +118,24 @@ mod tests {
     fn page_when_last_of_ram_is_found_and_next_is_beyond() {
         let ram = ram(16 << 20);
         assert_eq!(ram.page(Gpa((16 << 20) - 4096)).unwrap().gpa().get(), (16 << 20) - 4096);
-        assert_eq!(ram.page(Gpa(16 << 20)).unwrap_err(), GpaError::BeyondRam(Gpa(16 << 20)));
+        assert_eq!(ram.page(Gpa(16 << 20)).unwrap_err(), GpaError::NotRam(Gpa(16 << 20)));
     }
 
     #[test]
     fn page_when_address_is_the_largest_is_beyond_ram() {
         let gpa = Gpa(u64::MAX - 4095);
-        assert_eq!(ram(16 << 20).page(gpa).unwrap_err(), GpaError::BeyondRam(gpa));
+        assert_eq!(ram(16 << 20).page(gpa).unwrap_err(), GpaError::NotRam(gpa));
     }
 
     #[test]
     fn page_when_in_the_hole_of_a_large_guest_is_refused_and_above_it_is_found() {
         let ram = ram(LOW_RAM_END + (64 << 20));
-        assert_eq!(ram.page(Gpa(LOW_RAM_END)).unwrap_err(), GpaError::MmioHole(Gpa(LOW_RAM_END)));
+        assert_eq!(ram.page(Gpa(LOW_RAM_END)).unwrap_err(), GpaError::NotRam(Gpa(LOW_RAM_END)));
         let last = HIGH_RAM_START - 4096;
-        assert_eq!(ram.page(Gpa(last)).unwrap_err(), GpaError::MmioHole(Gpa(last)));
+        assert_eq!(ram.page(Gpa(last)).unwrap_err(), GpaError::NotRam(Gpa(last)));
         assert_eq!(ram.page(Gpa(HIGH_RAM_START)).unwrap().gpa().get(), HIGH_RAM_START);
         let end = HIGH_RAM_START + (64 << 20);
-        assert_eq!(ram.page(Gpa(end)).unwrap_err(), GpaError::BeyondRam(Gpa(end)));
+        assert_eq!(ram.page(Gpa(end)).unwrap_err(), GpaError::NotRam(Gpa(end)));
     }
 
     #[test]

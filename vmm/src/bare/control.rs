@@ -12,7 +12,7 @@ use super::rendezvous::Rendezvous;
 use super::run::{Ending, Event};
 use crate::kvm::{ExitHandler, HypercallHandler, Registers, TranslateGva};
 use crate::memory::{Gpa, GuestRam};
-use crate::tmem::Dispatcher;
+use crate::tmem::TmemHandler;
 
 /// How one case of the selftest ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) struct World {
     pub(super) machine: usize,
     pub(super) vcpu: u32,
     pub(super) ram: GuestRam,
-    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) tmem: Arc<TmemHandler>,
     pub(super) store: Arc<Store>,
     pub(super) rendezvous: Arc<Rendezvous>,
     pub(super) events: Sender<Event>,
@@ -63,13 +63,13 @@ impl World {
             Some(Command::Barrier) => self.rendezvous.wait(),
             Some(Command::Begin) => self.step(Step::Begins(self.text())),
             Some(Command::Case) => self.case(),
-            Some(Command::Freeze) => self.dispatcher.client().freeze(),
-            Some(Command::Thaw) => self.dispatcher.client().thaw(),
+            Some(Command::Freeze) => self.tmem.dispatcher().client().freeze(),
+            Some(Command::Thaw) => self.tmem.dispatcher().client().thaw(),
             Some(Command::RevokeShared) => {
-                self.dispatcher.client().revoke_shared(SharedUuid(selftest::SHARED));
+                self.tmem.dispatcher().client().revoke_shared(SharedUuid(selftest::SHARED));
             }
             Some(Command::AllowShared) => {
-                self.dispatcher.client().allow_shared(SharedUuid(selftest::SHARED));
+                self.tmem.dispatcher().client().allow_shared(SharedUuid(selftest::SHARED));
             }
             Some(Command::Start) => self.mark(now, true),
             Some(Command::Stop) => self.mark(now, false),
@@ -147,6 +147,6 @@ impl ExitHandler for World {
     fn mmio_write(&mut self, _: Gpa, _: &[u8]) {}
 
     fn hypercall(&mut self, regs: &Registers, gva: &dyn TranslateGva) -> i64 {
-        self.dispatcher.hypercall(self.vcpu, regs, gva)
+        self.tmem.hypercall(self.vcpu, regs, gva)
     }
 }

@@ -8,6 +8,7 @@ use linux_loader::loader::{Elf, KernelLoader};
 use tmem_bare::boot::{BootInfo, Want};
 use tmem_bare::layout;
 use tmem_core::{Client, ClientConfig, Store};
+use tmem_host::{Dispatcher, Limits, discovery};
 
 use super::{BareError, Payload};
 use crate::arch::cpuid::{CpuidConfig, guest_leaves};
@@ -15,7 +16,7 @@ use crate::arch::layout::{MIN_RAM, MMIO_HOLE, RamLayout};
 use crate::arch::{gdt, paging, regs};
 use crate::kvm::{CpuState, Flavour, Kicker, System, Transport, Vcpu, Vm, VmConfig};
 use crate::memory::GuestRam;
-use crate::tmem::{Dispatcher, Limits, discovery};
+use crate::tmem::TmemHandler;
 
 /// CR0: monitor coprocessor; with EM clear and CR4.OSFXSR set, SSE instructions work (Intel SDM volume 3, 14.1).
 const CR0_MP: u64 = 1 << 1;
@@ -86,7 +87,7 @@ pub struct Machine {
     pub(super) name: String,
     pub(super) ram: GuestRam,
     pub(super) vcpus: Vec<(Vcpu, Kicker)>,
-    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) tmem: Arc<TmemHandler>,
     pub(super) vm: Vm,
 }
 
@@ -121,13 +122,14 @@ impl Machine {
         }
         let name = config.client.name.clone();
         let client = store.add_client(config.client)?;
-        let dispatcher = Arc::new(Dispatcher::new(client, ram.clone(), config.vcpus, limits));
-        Ok(Self { name, ram, vcpus, dispatcher, vm })
+        let dispatcher = Dispatcher::new(client, config.vcpus, limits);
+        let tmem = Arc::new(TmemHandler::new(dispatcher, ram.clone()));
+        Ok(Self { name, ram, vcpus, tmem, vm })
     }
 
     /// The guest's client, for the host's switches.
     pub fn client(&self) -> &Client {
-        self.dispatcher.client()
+        self.tmem.dispatcher().client()
     }
 }
 

@@ -275,7 +275,7 @@ impl Crew {
             _vms: Vec::new(),
         };
         for (number, machine) in machines.into_iter().enumerate() {
-            let Machine { name, ram, vcpus, dispatcher, vm } = machine;
+            let Machine { name, ram, vcpus, tmem, vm } = machine;
             crew.guests.push(Guest { name, ram: ram.clone(), vcpus: vcpus.len() as u32 });
             crew._vms.push(vm);
             for (vcpu, kicker) in vcpus {
@@ -283,7 +283,7 @@ impl Crew {
                     machine: number,
                     vcpu: vcpu.index(),
                     ram: ram.clone(),
-                    dispatcher: dispatcher.clone(),
+                    tmem: tmem.clone(),
                     store: store.clone(),
                     rendezvous: crew.rendezvous.clone(),
                     events: events.clone(),

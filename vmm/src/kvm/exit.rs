@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::memory::Gpa;
+use tmem_host::{Gpa, Registers, TranslateGva};
 
 /// Why `KVM_RUN` returned, once the exit has been handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,34 +67,6 @@ impl fmt::Display for Failure {
             Self::Run(errno) => write!(f, "KVM_RUN failed: {}", std::io::Error::from_raw_os_error(*errno)),
         }
     }
-}
-
-/// Registers of a hypercall, the same for both transports: number in `rax`, arguments in the Xen order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Registers {
-    /// Hypercall number.
-    pub rax: u64,
-    /// First argument.
-    pub rdi: u64,
-    /// Second argument.
-    pub rsi: u64,
-    /// Third argument.
-    pub rdx: u64,
-    /// Fourth argument.
-    pub r10: u64,
-    /// Fifth argument.
-    pub r8: u64,
-    /// Sixth argument.
-    pub r9: u64,
-    /// Privilege level of the caller, where the transport tells it: the Xen exit does (and only 0 gets this far), the
-    /// port does not (the guest's own I/O permissions guard it).
-    pub cpl: Option<u8>,
-}
-
-/// Turns a guest-virtual address into a guest-physical one with the calling vCPU's page tables.
-pub trait TranslateGva {
-    /// The guest-physical address behind `gva`, or `None` where nothing is mapped. Costs a system call.
-    fn translate(&self, gva: u64) -> Option<Gpa>;
 }
 
 /// Answers hypercalls of one guest, from all its vCPU threads at once.

@@ -12,8 +12,9 @@ mod vm;
 mod xen;
 
 pub use error::KvmError;
-pub use exit::{Exit, ExitHandler, Failure, HypercallHandler, Registers, TranslateGva};
+pub use exit::{Exit, ExitHandler, Failure, HypercallHandler};
 pub use kick::Kicker;
 pub use system::{Capabilities, Flavour, System, SystemError};
+pub use tmem_host::{Registers, TranslateGva, Transport};
 pub use vcpu::{CpuState, Vcpu};
-pub use vm::{IrqLines, Transport, Vm, VmConfig};
+pub use vm::{IrqLines, Vm, VmConfig};

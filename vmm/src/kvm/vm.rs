@@ -9,27 +9,10 @@ use kvm_ioctls::{IoEventAddress, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{Kicker, KvmError, System, Vcpu, xen};
+use tmem_host::Transport;
+
 use crate::arch::layout;
 use crate::memory::GuestRam;
-
-/// How a guest's hypercalls reach the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// `vmcall`/`vmmcall`, as `KVM_EXIT_XEN`.
-    Xen,
-    /// `out` of any width to this port, registers through KVM_CAP_SYNC_REGS.
-    Port(u16),
-}
-
-impl Transport {
-    /// The port that CPUID announces, if calls travel through one.
-    pub fn port(self) -> Option<u16> {
-        match self {
-            Self::Xen => None,
-            Self::Port(port) => Some(port),
-        }
-    }
-}
 
 /// What kind of machine to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -43,7 +43,7 @@ impl GuestRam {
         if !gpa.0.is_multiple_of(page) || !bytes.is_multiple_of(page) {
             return Err(GpaError::Unaligned(gpa).into());
         }
-        let beyond = GpaError::BeyondRam(gpa);
+        let beyond = GpaError::NotRam(gpa);
         let len = usize::try_from(bytes).map_err(|_| beyond)?;
         let slice = self.mmap().get_slice(GuestAddress(gpa.0), len).map_err(|_| beyond)?;
         let start = slice.ptr_guard_mut().as_ptr();

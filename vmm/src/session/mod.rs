@@ -1,16 +1,14 @@
 //! One `tmem run`: guests started at their times, watched, stopped on request, and reported.
 
 mod asked;
-mod pressure;
 mod report;
 mod series;
 mod signals;
-mod store_thread;
 mod supervise;
 mod tmem;
 mod watch;
 
-pub use report::{EndKind, Entry, Rights, SessionReport, TmemReport};
+pub use report::{EndKind, Entry, SessionReport};
 pub use series::Series;
 pub use supervise::{Options, SessionError, run};
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use tmem_host::ClientReport;
 
 use crate::guest::{BalloonReport, DiskReport, End, ExitCounts};
 
@@ -33,44 +34,6 @@ impl From<&End> for EndKind {
     }
 }
 
-/// What a guest did in the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct TmemReport {
-    /// Puts, writes and exchanges that stored a page.
-    pub puts: u64,
-    /// Puts, writes and exchanges that were refused.
-    pub puts_refused: u64,
-    /// Gets, reads and exchanges that looked for a page.
-    pub gets: u64,
-    /// Of those, the ones that found it.
-    pub hits: u64,
-    /// Pages removed by flushes.
-    pub flushed_pages: u64,
-    /// Ephemeral pages of this guest that were evicted.
-    pub evicted: u64,
-    /// Bytes held (in a report: at its end), metadata included.
-    pub bytes: u64,
-    /// Of those, bytes of metadata.
-    pub metadata_bytes: u64,
-    /// Pages held in persistent pools.
-    pub persistent_pages: u64,
-    /// Pages held in ephemeral and shared pools.
-    pub ephemeral_pages: u64,
-}
-
-/// What a guest may do in the store, as the host can change it while the guest runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Rights {
-    /// Most bytes that it may hold; nothing for as many as the store has.
-    pub cap_bytes: Option<u64>,
-    /// Bytes that no other guest's puts push out.
-    pub reservation_bytes: u64,
-    /// Its part of the rest, against the other guests' weights.
-    pub weight: u32,
-    /// Its puts are refused.
-    pub frozen: bool,
-}
-
 /// One guest's part of the report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
@@ -95,7 +58,7 @@ pub struct Entry {
     /// Nothing for a guest without a balloon.
     pub balloon: Option<BalloonReport>,
     /// Nothing for a guest without tmem.
-    pub tmem: Option<TmemReport>,
+    pub tmem: Option<ClientReport>,
 }
 
 /// What a session did.

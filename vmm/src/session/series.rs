@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tmem_core::{Store, StoreStats};
+use tmem_host::{ClientReport, Rights};
 
-use super::report::{Rights, TmemReport};
 use super::say;
 use crate::guest::BalloonReport;
 
@@ -65,7 +65,7 @@ pub(super) struct GuestLine<'a> {
     /// Nothing for a guest without a balloon.
     pub(super) balloon: Option<BalloonReport>,
     /// Nothing for a guest without tmem.
-    pub(super) tmem: Option<TmemReport>,
+    pub(super) tmem: Option<ClientReport>,
     /// Nothing for a guest without tmem.
     pub(super) rights: Option<Rights>,
 }
@@ -142,7 +142,7 @@ mod tests {
         let mut series = Series::create(&path).unwrap();
         let started = Instant::now();
         let record = |series: &mut Series, now| {
-            let tmem = Some(TmemReport { puts: 7, ..Default::default() });
+            let tmem = Some(ClientReport { puts: 7, ..Default::default() });
             let guest = GuestLine {
                 name: "a",
                 sectors_read: 1,

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tmem_host::ClientReport;
 
 use super::asked::{self, Question};
-use super::report::{EndKind, Entry, SessionReport, TmemReport};
+use super::report::{EndKind, Entry, SessionReport};
 use super::series::{GuestLine, Line, Series};
 use super::signals::{self, Signal};
 use super::tmem::{Share, Tmem, TmemError};
@@ -161,7 +162,7 @@ pub(super) enum State {
 pub(super) struct Ended {
     report: GuestReport,
     transport: Option<Transport>,
-    tmem: Option<TmemReport>,
+    tmem: Option<ClientReport>,
 }
 
 pub(super) struct Slot {

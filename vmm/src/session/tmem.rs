@@ -1,42 +1,36 @@
 //! The store of a session, and each guest's share in it.
 
-use std::io;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tmem_core::{Client, ClientConfig, Share as StoreShare, SharedUuid, Store, StoreConfig, StoreError};
+use tmem_core::{Client, ClientConfig, Share as StoreShare, SharedUuid, Store, StoreConfig};
+use tmem_host::{ClientReport, Dispatcher, Host, HostError, Limits, Rights, Transport, discovery};
 
-use super::report::{Rights, TmemReport};
-use super::store_thread::StoreThread;
 use crate::config::{GuestConfig, PoolKind, RunConfig, TransportChoice};
 use crate::guest::TmemService;
-use crate::kvm::{System, Transport};
+use crate::kvm::System;
 use crate::memory::GuestRam;
-use crate::tmem::{Dispatcher, Limits, discovery};
+use crate::tmem::TmemHandler;
 
 /// Why a guest cannot have tmem.
 #[derive(Debug, Error)]
 pub enum TmemError {
-    /// The store refused its own configuration or a client's.
-    #[error("the store: {0}")]
-    Store(#[from] StoreError),
+    /// There is no store, or it refused the client.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// The transport that was asked for does not exist here.
     #[error("this KVM has no {0}; use `auto` or the other one (`tmem doctor` tells what there is)")]
     Transport(&'static str),
-    /// No thread for background work.
-    #[error("the host has no thread for the store's background work: {0}")]
-    Thread(#[source] io::Error),
 }
 
-/// The store, with a thread for its background work.
+/// The store of a session.
 pub(super) struct Tmem {
-    store: Arc<Store>,
-    _work: StoreThread,
+    host: Host,
 }
 
 /// One guest's share: its client, and how it is reached.
 pub(super) struct Share {
-    dispatcher: Arc<Dispatcher>,
+    handler: Arc<TmemHandler>,
     service: TmemService,
 }
 
@@ -47,7 +41,7 @@ impl Tmem {
             choose(system, guest.transport)?;
         }
         let settings = &config.store;
-        let store = Store::new(StoreConfig {
+        let host = Host::new(StoreConfig {
             capacity_bytes: settings.size.0,
             committed_bytes: settings.committed.0,
             codec: settings.codec.into(),
@@ -55,13 +49,12 @@ impl Tmem {
             verify_every_read: settings.verify,
             ..StoreConfig::default()
         })?;
-        let work = StoreThread::start(&store).map_err(TmemError::Thread)?;
-        Ok(Self { store, _work: work })
+        Ok(Self { host })
     }
 
     /// The store.
     pub(super) fn store(&self) -> &Store {
-        &self.store
+        self.host.store()
     }
 
     /// Adds a guest to the store, unless it is to have no tmem.
@@ -73,7 +66,7 @@ impl Tmem {
     ) -> Result<Option<Share>, TmemError> {
         let Some(rights) = &guest.tmem else { return Ok(None) };
         let transport = choose(system, guest.transport)?;
-        let client = self.store.add_client(ClientConfig {
+        let client = self.host.add_client(ClientConfig {
             name: guest.spec.name.clone(),
             cap_bytes: rights.cap.map_or(u64::MAX, |cap| cap.0),
             share: StoreShare { reservation_bytes: rights.reservation.0, weight: rights.weight },
@@ -83,10 +76,11 @@ impl Tmem {
             ..ClientConfig::default()
         })?;
         let limits = Limits::default();
-        let dispatcher = Arc::new(Dispatcher::new(client, ram.clone(), guest.spec.vcpus, limits));
+        let dispatcher = Dispatcher::new(client, guest.spec.vcpus, limits);
+        let handler = Arc::new(TmemHandler::new(dispatcher, ram.clone()));
         let service =
-            TmemService { handler: dispatcher.clone(), discovery: discovery(transport, &limits), transport };
-        Ok(Some(Share { dispatcher, service }))
+            TmemService { handler: handler.clone(), discovery: discovery(transport, &limits), transport };
+        Ok(Some(Share { handler, service }))
     }
 }
 
@@ -97,43 +91,24 @@ impl Share {
 
     /// The guest's client of the store.
     pub(super) fn client(&self) -> &Client {
-        self.dispatcher.client()
+        self.handler.dispatcher().client()
     }
 
     /// What the guest may do now.
     pub(super) fn rights(&self) -> Rights {
-        let (usage, share) = (self.client().usage(), self.client().share());
-        Rights {
-            cap_bytes: (usage.cap_bytes != u64::MAX).then_some(usage.cap_bytes),
-            reservation_bytes: share.reservation_bytes,
-            weight: share.weight,
-            frozen: usage.frozen,
-        }
+        Rights::of(self.client())
     }
 
     /// What the guest did. Its pages go with it.
-    pub(super) fn finish(self) -> TmemReport {
+    pub(super) fn finish(self) -> ClientReport {
         let report = self.report();
         self.client().close();
         report
     }
 
     /// What the guest has done, and holds now.
-    pub(super) fn report(&self) -> TmemReport {
-        let client = self.client();
-        let (counters, usage) = (client.counters(), client.usage());
-        TmemReport {
-            puts: counters.puts,
-            puts_refused: counters.puts_refused,
-            gets: counters.gets,
-            hits: counters.hits,
-            flushed_pages: counters.flushed_pages,
-            evicted: counters.evicted,
-            bytes: usage.bytes,
-            metadata_bytes: usage.metadata_bytes,
-            persistent_pages: usage.persistent_pages,
-            ephemeral_pages: usage.ephemeral_pages,
-        }
+    pub(super) fn report(&self) -> ClientReport {
+        ClientReport::of(self.client())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Any registers and any array at all: an answer, and nothing touched that was not named.
 
 use super::*;
-use crate::kvm::{HypercallHandler, Registers, TranslateGva};
+use crate::{Registers, TranslateGva};
 use proptest::prelude::*;
 
 /// A page that no generated call can name: its address is not among [`gpa`]'s.
@@ -10,8 +10,8 @@ const WITNESS: Gpa = Gpa(0x40_0000);
 struct Identity;
 
 impl TranslateGva for Identity {
-    fn translate(&self, gva: u64) -> Option<memory::Gpa> {
-        Some(memory::Gpa(gva))
+    fn translate(&self, gva: u64) -> Option<Gpa> {
+        Some(Gpa(gva))
     }
 }
 
@@ -73,14 +73,14 @@ proptest! {
         for (number, r) in array.iter().enumerate() {
             let words = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9, 0, 0];
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            guest.ram.write(&bytes, ARRAY.0 + 64 * number as u64).unwrap();
+            guest.write_bytes(&bytes, ARRAY.0 + 64 * number as u64);
         }
         for ((rax, cpl), r, vcpu) in calls {
             let tmem_abi::Registers { rdi, rsi, rdx, r10, r8, r9 } = r;
             // A tmem_op lies where an address is asked for.
             let rdi = if rax == tmem_abi::xen::CALL_NUMBER { r9 } else { rdi };
             let regs = Registers { rax, rdi, rsi, rdx, r10, r8, r9, cpl };
-            let answer = guest.dispatcher.hypercall(vcpu, &regs, &Identity);
+            let answer = guest.dispatcher.hypercall(&guest.memory, vcpu, &regs, &Identity);
             let known = answer >= 0 || tmem_abi::Errno::from_answer(answer).is_some();
             prop_assert!(known || rax != tmem_abi::CALL_NUMBER, "answer {}", answer);
         }

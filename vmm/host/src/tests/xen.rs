@@ -1,7 +1,7 @@
 //! Xen's `tmem_op`, with the answers of Xen 4.12.
 
 use super::*;
-use crate::kvm::{HypercallHandler, Registers, TranslateGva};
+use crate::{Registers, TranslateGva};
 use tmem_abi::xen::{TmemOp, XenRequest, command};
 
 /// Guest-virtual addresses are guest-physical ones plus this; the second page of the structure is elsewhere.
@@ -14,12 +14,12 @@ const EOPNOTSUPP: i64 = -95;
 struct Tables;
 
 impl TranslateGva for Tables {
-    fn translate(&self, gva: u64) -> Option<memory::Gpa> {
+    fn translate(&self, gva: u64) -> Option<Gpa> {
         let offset = gva & 0xfff;
         match (gva - offset).checked_sub(OFFSET) {
-            Some(0x5000) => Some(memory::Gpa(0x5000 + offset)),
-            Some(0x6000) => Some(memory::Gpa(0x9000 + offset)),
-            Some(0x7000) => Some(memory::Gpa(0xfee0_0000 + offset)),
+            Some(0x5000) => Some(Gpa(0x5000 + offset)),
+            Some(0x6000) => Some(Gpa(0x9000 + offset)),
+            Some(0x7000) => Some(Gpa(0xfee0_0000 + offset)),
             _ => None,
         }
     }
@@ -27,11 +27,11 @@ impl TranslateGva for Tables {
 
 fn call_at(guest: &Guest, rdi: u64) -> i64 {
     let regs = Registers { rax: tmem_abi::xen::CALL_NUMBER, rdi, cpl: Some(0), ..Default::default() };
-    guest.dispatcher.hypercall(0, &regs, &Tables)
+    guest.dispatcher.hypercall(&guest.memory, 0, &regs, &Tables)
 }
 
 fn raw(guest: &Guest, op: TmemOp) -> i64 {
-    guest.ram.write(&op.to_bytes(), 0x5000).unwrap();
+    guest.write_bytes(&op.to_bytes(), 0x5000);
     call_at(guest, OP)
 }
 
@@ -77,8 +77,8 @@ fn structure_that_crosses_into_another_page_is_read_from_both() {
     let bytes = TmemOp::encode(&XenRequest::Put { pool, key: key(0), gfn: OUT.0 / 4096 }).to_bytes();
     for in_first in [1, 8, 55] {
         let at = 0x6000 - in_first as u64;
-        guest.ram.write(&bytes[..in_first], at).unwrap();
-        guest.ram.write(&bytes[in_first..], 0x9000).unwrap();
+        guest.write_bytes(&bytes[..in_first], at);
+        guest.write_bytes(&bytes[in_first..], 0x9000);
         assert_eq!(call_at(&guest, OFFSET + at), 1);
         assert_eq!(guest.get(pool, 0), Ok(7));
     }

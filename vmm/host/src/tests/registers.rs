@@ -1,13 +1,13 @@
 //! Which call is it: call numbers, transports, privilege, operations and reserved bits.
 
 use super::*;
-use crate::kvm::{HypercallHandler, Registers, TranslateGva};
+use crate::{Registers, TranslateGva};
 use tmem_abi::{CALL_NUMBER, Operation};
 
 struct NoTables;
 
 impl TranslateGva for NoTables {
-    fn translate(&self, _: u64) -> Option<memory::Gpa> {
+    fn translate(&self, _: u64) -> Option<Gpa> {
         None
     }
 }
@@ -15,7 +15,7 @@ impl TranslateGva for NoTables {
 fn hypercall(guest: &Guest, rax: u64, cpl: Option<u8>, request: Request) -> i64 {
     let tmem_abi::Registers { rdi, rsi, rdx, r10, r8, r9 } = request.encode();
     let regs = Registers { rax, rdi, rsi, rdx, r10, r8, r9, cpl };
-    guest.dispatcher.hypercall(1, &regs, &NoTables)
+    guest.dispatcher.hypercall(&guest.memory, 1, &regs, &NoTables)
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn unknown_operations_are_not_served() {
     let guest = Guest::new();
     for number in (0..=u8::MAX).filter(|number| Operation::from_number(*number).is_none()) {
         let registers = tmem_abi::Registers { rdi: u64::from(number), ..Default::default() };
-        assert_eq!(guest.dispatcher.call(0, &registers), ENOSYS, "operation {number}");
+        assert_eq!(guest.dispatcher.call(&guest.memory, 0, &registers), ENOSYS, "operation {number}");
     }
 }
 
@@ -68,7 +68,7 @@ fn unknown_operations_are_not_served() {
 fn vcpu_that_the_guest_does_not_have_is_refused() {
     let guest = Guest::new();
     let query = Request::Query { page: BACK }.encode();
-    assert_eq!(guest.dispatcher.call(2, &query), EINVAL);
+    assert_eq!(guest.dispatcher.call(&guest.memory, 2, &query), EINVAL);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn every_reserved_bit_is_refused_and_changes_nothing() {
                 let words = [&mut r.rdi, &mut r.rsi, &mut r.rdx, &mut r.r10, &mut r.r8, &mut r.r9];
                 *words.into_iter().nth(register).unwrap() |= 1 << bit;
                 assert_eq!(
-                    guest.dispatcher.call(0, &r),
+                    guest.dispatcher.call(&guest.memory, 0, &r),
                     EINVAL,
                     "{request:?}, register {register}, bit {bit}"
                 );

@@ -4,12 +4,12 @@ use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use tmem_abi::{CALL_NUMBER, DEFAULT_BATCH_MAX, DecodeError, Errno, Request};
 use tmem_core::{Client, PAGE_SIZE, Page};
+use vm_memory::GuestMemoryBackend;
 
-use super::answer;
-use super::call::Caller;
-use super::{batch, xen};
-use crate::kvm::{HypercallHandler, Registers, TranslateGva};
-use crate::memory::GuestRam;
+use crate::answer;
+use crate::call::Caller;
+use crate::registers::{Registers, TranslateGva};
+use crate::{batch, xen};
 
 /// Highest number of KVM's own hypercalls (linux: include/uapi/linux/kvm_para.h, KVM_HC_*).
 const KVM_HYPERCALL_LAST: u64 = 12;
@@ -33,12 +33,13 @@ impl Default for Limits {
 
 /// Answers the hypercalls of one guest, from all its vCPUs at once.
 ///
-/// The guest is known from the VM that trapped: nothing in the registers can name another one.
+/// Who the guest is, the front end knows from where the call came from: nothing in the registers can name another one. The guest's
+/// memory comes with each call, because a front end may have to look at it anew (it can grow), and because a reference that all
+/// vCPUs count would be a cache line that they share.
 pub struct Dispatcher {
     client: Client,
-    ram: GuestRam,
     limits: Limits,
-    /// One page for each vCPU, where a guest page is copied before anything looks at it. The lock is never waited for:
+    /// One page for each vCPU, where a guest page is copied when more than a put looks at it. The lock is never waited for:
     /// a vCPU makes one call at a time.
     scratch: Box<[CachePadded<Mutex<Page>>]>,
 }
@@ -48,15 +49,15 @@ impl std::fmt::Debug for Dispatcher {
         f.debug_struct("Dispatcher")
             .field("limits", &self.limits)
             .field("vcpus", &self.scratch.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
 impl Dispatcher {
-    /// Serves the guest with this RAM and this many vCPUs as `client` of a store.
-    pub fn new(client: Client, ram: GuestRam, vcpus: u32, limits: Limits) -> Self {
+    /// Serves a guest with this many vCPUs as `client` of a store.
+    pub fn new(client: Client, vcpus: u32, limits: Limits) -> Self {
         let scratch = (0..vcpus).map(|_| CachePadded::new(Mutex::new([0; PAGE_SIZE]))).collect();
-        Self { client, ram, limits, scratch }
+        Self { client, limits, scratch }
     }
 
     /// The client that the guest is, for its host's switches and counters.
@@ -64,14 +65,37 @@ impl Dispatcher {
         &self.client
     }
 
+    /// Answers a call of vCPU number `vcpu`, whatever its number in `rax`; the result goes to the guest's `rax`. On the path of a page:
+    /// it does not allocate, block or log.
+    pub fn hypercall<M: GuestMemoryBackend>(
+        &self,
+        memory: &M,
+        vcpu: u32,
+        regs: &Registers,
+        gva: &dyn TranslateGva,
+    ) -> i64 {
+        let Registers { rax, rdi, rsi, rdx, r10, r8, r9, cpl } = *regs;
+        match (rax, cpl) {
+            (_, Some(1..)) => Errno::NotPermitted.answer(),
+            (CALL_NUMBER, _) => self.call(memory, vcpu, &tmem_abi::Registers { rdi, rsi, rdx, r10, r8, r9 }),
+            (tmem_abi::xen::CALL_NUMBER, Some(0)) => {
+                self.with_caller(memory, vcpu, |caller| xen::run(caller, rdi, gva))
+            }
+            (1..=KVM_HYPERCALL_LAST, Some(0)) => -KVM_ENOSYS,
+            (_, Some(0)) => Errno::NoOperation.answer(),
+            // A port access that is no call does nothing, so rax stays.
+            (_, None) => rax.cast_signed(),
+        }
+    }
+
     /// Answers a call of version 1 of the ABI, made by vCPU number `vcpu`.
-    pub fn call(&self, vcpu: u32, registers: &tmem_abi::Registers) -> i64 {
+    pub fn call<M: GuestMemoryBackend>(&self, memory: &M, vcpu: u32, registers: &tmem_abi::Registers) -> i64 {
         // Decoded first: a call that is none needs no page and is answered at once.
         let request = match Request::decode(registers) {
             Ok(request) => request,
             Err(error) => return DecodeError::errno(error).answer(),
         };
-        self.with_caller(vcpu, |caller| {
+        self.with_caller(memory, vcpu, |caller| {
             answer::number(match request {
                 Request::Batch { array, count } => batch::run(caller, array, count),
                 request => caller.run(request),
@@ -79,30 +103,16 @@ impl Dispatcher {
         })
     }
 
-    fn xen_call(&self, vcpu: u32, tmem_op: u64, gva: &dyn TranslateGva) -> i64 {
-        self.with_caller(vcpu, |caller| xen::run(caller, tmem_op, gva))
-    }
-
-    fn with_caller(&self, vcpu: u32, run: impl FnOnce(&mut Caller<'_>) -> i64) -> i64 {
+    fn with_caller<M: GuestMemoryBackend>(
+        &self,
+        memory: &M,
+        vcpu: u32,
+        run: impl FnOnce(&mut Caller<'_, M>) -> i64,
+    ) -> i64 {
         let Some(scratch) = self.scratch.get(vcpu as usize) else {
             return Errno::Invalid.answer();
         };
         let mut scratch = scratch.lock();
-        run(&mut Caller { client: &self.client, ram: &self.ram, limits: &self.limits, scratch: &mut scratch })
-    }
-}
-
-impl HypercallHandler for Dispatcher {
-    fn hypercall(&self, vcpu: u32, regs: &Registers, gva: &dyn TranslateGva) -> i64 {
-        let Registers { rax, rdi, rsi, rdx, r10, r8, r9, cpl } = *regs;
-        match (rax, cpl) {
-            (_, Some(1..)) => Errno::NotPermitted.answer(),
-            (CALL_NUMBER, _) => self.call(vcpu, &tmem_abi::Registers { rdi, rsi, rdx, r10, r8, r9 }),
-            (tmem_abi::xen::CALL_NUMBER, Some(0)) => self.xen_call(vcpu, rdi, gva),
-            (1..=KVM_HYPERCALL_LAST, Some(0)) => -KVM_ENOSYS,
-            (_, Some(0)) => Errno::NoOperation.answer(),
-            // A port access that is no call does nothing, so rax stays.
-            (_, None) => rax.cast_signed(),
-        }
+        run(&mut Caller { client: &self.client, memory, limits: &self.limits, scratch: &mut scratch })
     }
 }

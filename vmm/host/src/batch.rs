@@ -1,9 +1,10 @@
 //! Many pages for one exit: an array of calls in guest memory.
 
 use tmem_abi::{BatchEntry, Errno, Gpa, PAGE_SIZE, Request};
+use vm_memory::GuestMemoryBackend;
 
-use super::answer::{Answer, number};
-use super::call::Caller;
+use crate::answer::{Answer, number};
+use crate::call::Caller;
 
 /// Entries in one page of the array.
 const ENTRIES_PER_PAGE: u32 = (PAGE_SIZE / BatchEntry::SIZE) as u32;
@@ -12,7 +13,7 @@ const ENTRIES_PER_PAGE: u32 = (PAGE_SIZE / BatchEntry::SIZE) as u32;
 ///
 /// The guest may rewrite the array meanwhile, and a get may land on it. Each entry is copied once and only the copy is
 /// looked at, so whatever it says is one whole call that this guest could have made by itself.
-pub(super) fn run(caller: &mut Caller<'_>, array: Gpa, count: u32) -> Answer {
+pub(super) fn run<M: GuestMemoryBackend>(caller: &mut Caller<'_, M>, array: Gpa, count: u32) -> Answer {
     if count > caller.limits.batch_max {
         return Err(Errno::Invalid);
     }
@@ -42,7 +43,7 @@ fn page_of(array: Gpa, number: u32) -> Result<Gpa, Errno> {
     array.0.checked_add(u64::from(number) * PAGE_SIZE as u64).map(Gpa).ok_or(Errno::Fault)
 }
 
-fn run_entry(caller: &mut Caller<'_>, entry: &BatchEntry) -> Answer {
+fn run_entry<M: GuestMemoryBackend>(caller: &mut Caller<'_, M>, entry: &BatchEntry) -> Answer {
     let request = Request::decode(&entry.registers()).map_err(|error| error.errno())?;
     if !request.operation().allowed_in_batch() {
         return Err(Errno::Invalid);

@@ -10,13 +10,13 @@ fn write_entries(guest: &Guest, array: Gpa, entries: &[Registers]) {
         let r = registers;
         let words = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9, u64::MAX, COOKIE + number as u64];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        guest.ram.write(&bytes, array.0 + (number * BatchEntry::SIZE) as u64).unwrap();
+        guest.write_bytes(&bytes, array.0 + (number * BatchEntry::SIZE) as u64);
     }
 }
 
 fn entry(guest: &Guest, array: Gpa, number: u64) -> BatchEntry {
     let mut bytes = [0; BatchEntry::SIZE];
-    guest.ram.read(&mut bytes, array.0 + number * BatchEntry::SIZE as u64).unwrap();
+    guest.memory.read_slice(&mut bytes, GuestAddress(array.0 + number * BatchEntry::SIZE as u64)).unwrap();
     BatchEntry::from_bytes(&bytes)
 }
 

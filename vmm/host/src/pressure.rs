@@ -7,14 +7,14 @@ use std::io::{Read, Seek};
 const HIGH: f64 = 1.0;
 
 /// The host's memory pressure. Without such a file, in kernels built without it, there never is any.
-pub(super) struct Pressure(Option<File>);
+pub(crate) struct Pressure(Option<File>);
 
 impl Pressure {
-    pub(super) fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self(File::open("/proc/pressure/memory").ok())
     }
 
-    pub(super) fn is_high(&mut self) -> bool {
+    pub(crate) fn is_high(&mut self) -> bool {
         let mut text = String::new();
         let Some(file) = &mut self.0 else { return false };
         let read = file.rewind().and_then(|()| file.read_to_string(&mut text));

@@ -2,8 +2,26 @@
 
 use tmem_abi::{Discovery, Features};
 
-use super::Limits;
-use crate::kvm::Transport;
+use crate::dispatcher::Limits;
+
+/// How a guest's hypercalls reach the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// `vmcall`/`vmmcall`, as `KVM_EXIT_XEN`.
+    Xen,
+    /// `out` of any width to this port.
+    Port(u16),
+}
+
+impl Transport {
+    /// The port that CPUID announces, if calls travel through one.
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Self::Xen => None,
+            Self::Port(port) => Some(port),
+        }
+    }
+}
 
 /// The announcement for a guest whose hypercalls travel by `transport`.
 ///

@@ -1,10 +1,9 @@
 //! Guest-physical addresses that are none, and what they leave behind.
 
 use super::*;
-use crate::arch::layout::{HIGH_RAM_START, LOW_RAM_END};
 use tmem_abi::ByteRange;
 
-/// Unaligned, the first page beyond RAM, the local APIC, far away, the last page there is, and just below 2^64.
+/// Unaligned, the first page beyond RAM, where a local APIC is, far away, the last page there is, and just below 2^64.
 const BAD: [Gpa; 6] =
     [Gpa(OUT.0 + 8), Gpa(RAM), Gpa(0xfee0_0000), Gpa(1 << 52), Gpa(u64::MAX - 4095), Gpa(u64::MAX)];
 
@@ -54,12 +53,12 @@ fn read_xchg_and_query_with_a_bad_page_fault_and_change_nothing() {
 
 #[test]
 fn mmio_hole_is_no_memory_while_ram_on_both_sides_is() {
-    let guest = Guest::of(&store(), client_config(), LOW_RAM_END + (16 << 20));
+    let guest = Guest::of(&store(), client_config(), HOLE.start + (16 << 20));
     let pool = guest.pool(PoolFlags::Persistent);
     let put = |page| guest.op(Request::Put { pool, key: key(0), page: Gpa(page) });
-    assert_eq!((put(LOW_RAM_END - 4096), put(HIGH_RAM_START)), (0, 0));
-    assert_eq!((put(LOW_RAM_END), put(HIGH_RAM_START - 4096)), (EFAULT, EFAULT));
-    assert_eq!(put(HIGH_RAM_START + (16 << 20)), EFAULT);
+    assert_eq!((put(HOLE.start - 4096), put(HOLE.end)), (0, 0));
+    assert_eq!((put(HOLE.start), put(HOLE.end - 4096)), (EFAULT, EFAULT));
+    assert_eq!(put(HOLE.end + (16 << 20)), EFAULT);
 }
 
 #[test]

@@ -2,21 +2,22 @@
 
 use tmem_abi::{Errno, Gpa, PoolFlags, QUERY_FROZEN, QueryReply, Request};
 use tmem_core::{Client, Key, ObjectId, Page, PageRange, PoolId, PoolKind, SharedUuid};
+use vm_memory::GuestMemoryBackend;
 
-use super::Limits;
-use super::answer::{Answer, count, errno};
-use crate::memory::{self, GuestPage, GuestRam};
+use crate::answer::{Answer, count, errno};
+use crate::dispatcher::Limits;
+use crate::memory::{self, Dirty, GuestPage};
 
 /// One vCPU in the middle of a call.
-pub(super) struct Caller<'a> {
+pub(super) struct Caller<'a, M> {
     pub(super) client: &'a Client,
-    pub(super) ram: &'a GuestRam,
+    pub(super) memory: &'a M,
     pub(super) limits: &'a Limits,
     /// Where guest pages are copied. It may hold this same guest's older data, never another's.
     pub(super) scratch: &'a mut Page,
 }
 
-impl<'a> Caller<'a> {
+impl<'a, M: GuestMemoryBackend> Caller<'a, M> {
     /// Runs anything but a batch.
     pub(super) fn run(&mut self, request: Request) -> Answer {
         match request {
@@ -51,14 +52,18 @@ impl<'a> Caller<'a> {
     }
 
     /// The guest's page at `gpa`.
-    pub(super) fn page(&self, gpa: Gpa) -> Result<GuestPage<'a>, Errno> {
-        let ram: &'a GuestRam = self.ram;
-        ram.page(memory::Gpa(gpa.0)).map_err(|_| Errno::Fault)
+    pub(super) fn page(&self, gpa: Gpa) -> Result<GuestPage<'a, Dirty<'a, M>>, Errno> {
+        memory::page(self.memory, gpa).map_err(|_| Errno::Fault)
     }
 
     /// The guest's page at `gpa` for a put under `key`: if there is none, the put has failed, and a failed put leaves
     /// no older page behind.
-    pub(super) fn page_to_put(&self, pool: PoolId, key: &Key, gpa: Gpa) -> Result<GuestPage<'a>, Errno> {
+    pub(super) fn page_to_put(
+        &self,
+        pool: PoolId,
+        key: &Key,
+        gpa: Gpa,
+    ) -> Result<GuestPage<'a, Dirty<'a, M>>, Errno> {
         self.page(gpa).map_err(|fault| match self.client.flush_page(pool, key) {
             Ok(_) => fault,
             Err(error) => errno(error),

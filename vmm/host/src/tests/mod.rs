@@ -13,12 +13,13 @@ use std::sync::Arc;
 use tmem_abi::{Gpa, Key, ObjectId, PoolFlags, PoolId, Request, Uuid};
 use tmem_core::{ClientConfig, PAGE_SIZE, Page, SharedUuid, Store, StoreConfig};
 
-use super::{Dispatcher, Limits};
-use crate::arch::layout::RamLayout;
-use crate::memory::{self, GuestRam};
+use crate::{Dispatcher, Limits};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-/// RAM of a test guest: the least there may be.
+/// RAM of a test guest.
 const RAM: u64 = 16 << 20;
+/// A hole in the RAM of a guest that has one, as a machine with devices below 4 GiB.
+const HOLE: std::ops::Range<u64> = 3 << 30..4 << 30;
 /// A page of it for the content to put, one for what comes back, and the first of an array.
 const OUT: Gpa = Gpa(0x10_0000);
 const BACK: Gpa = Gpa(0x20_0000);
@@ -36,7 +37,7 @@ const ENOSPC: i64 = -28;
 const ENOSYS: i64 = -38;
 
 struct Guest {
-    ram: GuestRam,
+    memory: GuestMemoryMmap<()>,
     dispatcher: Dispatcher,
 }
 
@@ -54,14 +55,17 @@ impl Guest {
     }
 
     fn of(store: &Arc<Store>, config: ClientConfig, ram: u64) -> Self {
-        let ram = GuestRam::new(&RamLayout::new(ram).unwrap()).unwrap();
+        let low = (GuestAddress(0), ram.min(HOLE.start) as usize);
+        let high = (GuestAddress(HOLE.end), ram.saturating_sub(HOLE.start) as usize);
+        let ranges: Vec<_> = [low, high].into_iter().filter(|(_, bytes)| *bytes > 0).collect();
+        let memory = GuestMemoryMmap::from_ranges(&ranges).unwrap();
         let limits = Limits { max_pools: config.max_pools, batch_max: 130 };
         let client = store.add_client(config).unwrap();
-        Self { dispatcher: Dispatcher::new(client, ram.clone(), 2, limits), ram }
+        Self { dispatcher: Dispatcher::new(client, 2, limits), memory }
     }
 
     fn op(&self, request: Request) -> i64 {
-        self.dispatcher.call(0, &request.encode())
+        self.dispatcher.call(&self.memory, 0, &request.encode())
     }
 
     fn pool(&self, flags: PoolFlags) -> PoolId {
@@ -69,17 +73,21 @@ impl Guest {
         PoolId(self.op(Request::NewPool { flags, uuid }).try_into().unwrap())
     }
 
+    fn write_bytes(&self, bytes: &[u8], at: u64) {
+        self.memory.write_slice(bytes, GuestAddress(at)).unwrap();
+    }
+
     fn fill(&self, at: Gpa, byte: u8) {
         self.write(at, &[byte; PAGE_SIZE]);
     }
 
     fn write(&self, at: Gpa, page: &Page) {
-        self.ram.page(memory::Gpa(at.0)).unwrap().copy_from(page);
+        crate::page(&self.memory, at).unwrap().copy_from(page);
     }
 
     fn page(&self, at: Gpa) -> Page {
         let mut page = [0; PAGE_SIZE];
-        self.ram.page(memory::Gpa(at.0)).unwrap().copy_to(&mut page);
+        crate::page(&self.memory, at).unwrap().copy_to(&mut page);
         page
     }
 

@@ -6,14 +6,19 @@
 use tmem_abi::xen::{ErrnoXen, TmemOp, XenDecodeError, XenRequest};
 use tmem_abi::{Errno, Gpa, PAGE_SIZE, PoolFlags, Uuid};
 use tmem_core::{Key, ObjectId, OpError, PoolId};
+use vm_memory::GuestMemoryBackend;
 
-use super::call::{Caller, key, kind, pool};
-use crate::kvm::TranslateGva;
+use crate::call::{Caller, key, kind, pool};
+use crate::registers::TranslateGva;
 
 type Answer = Result<i64, ErrnoXen>;
 
 /// Answers a call whose `rdi` was `tmem_op`, a guest-virtual address.
-pub(super) fn run(caller: &mut Caller<'_>, tmem_op: u64, gva: &dyn TranslateGva) -> i64 {
+pub(super) fn run<M: GuestMemoryBackend>(
+    caller: &mut Caller<'_, M>,
+    tmem_op: u64,
+    gva: &dyn TranslateGva,
+) -> i64 {
     let answer = read_op(caller, tmem_op, gva).and_then(|op| match op.decode() {
         Ok(request) => serve(caller, request),
         Err(XenDecodeError::Unknown { pool: id, .. }) => {
@@ -26,7 +31,11 @@ pub(super) fn run(caller: &mut Caller<'_>, tmem_op: u64, gva: &dyn TranslateGva)
 }
 
 /// Copies the structure in, once. It may cross into a second page, which may be anywhere.
-fn read_op(caller: &Caller<'_>, tmem_op: u64, gva: &dyn TranslateGva) -> Result<TmemOp, ErrnoXen> {
+fn read_op<M: GuestMemoryBackend>(
+    caller: &Caller<'_, M>,
+    tmem_op: u64,
+    gva: &dyn TranslateGva,
+) -> Result<TmemOp, ErrnoXen> {
     let mut bytes = [0; TmemOp::SIZE];
     let in_first = (PAGE_SIZE - (tmem_op % PAGE_SIZE as u64) as usize).min(TmemOp::SIZE);
     let (first, second) = bytes.split_at_mut(in_first);
@@ -39,8 +48,8 @@ fn read_op(caller: &Caller<'_>, tmem_op: u64, gva: &dyn TranslateGva) -> Result<
 }
 
 /// Copies bytes that stay within one page.
-fn read_virtual(
-    caller: &Caller<'_>,
+fn read_virtual<M: GuestMemoryBackend>(
+    caller: &Caller<'_, M>,
     address: u64,
     to: &mut [u8],
     gva: &dyn TranslateGva,
@@ -51,7 +60,7 @@ fn read_virtual(
     page.read_at((address & OFFSET) as usize, to).then_some(()).ok_or(ErrnoXen::Fault)
 }
 
-fn serve(caller: &mut Caller<'_>, request: XenRequest) -> Answer {
+fn serve<M: GuestMemoryBackend>(caller: &mut Caller<'_, M>, request: XenRequest) -> Answer {
     match request {
         XenRequest::NewPool { flags, uuid } => new_pool(caller, flags, uuid),
         XenRequest::DestroyPool { pool: id } => match caller.client.destroy_pool(pool(id)) {
@@ -74,7 +83,7 @@ fn serve(caller: &mut Caller<'_>, request: XenRequest) -> Answer {
     }
 }
 
-fn new_pool(caller: &Caller<'_>, flags: PoolFlags, uuid: Uuid) -> Answer {
+fn new_pool<M: GuestMemoryBackend>(caller: &Caller<'_, M>, flags: PoolFlags, uuid: Uuid) -> Answer {
     match caller.client.new_pool(kind(flags, uuid)) {
         Ok(id) => Ok(i64::from(id.get())),
         Err(OpError::NoMemory) => Err(ErrnoXen::NoMemory),
@@ -85,7 +94,7 @@ fn new_pool(caller: &Caller<'_>, flags: PoolFlags, uuid: Uuid) -> Answer {
 /// Xen told a refused *duplicate* put from a refused new one. An exchange either replaces the page or changes nothing,
 /// so after a refusal the flush that a failed put owes tells which it was. (In the client's counters such a put is an
 /// exchange.)
-fn put(caller: &mut Caller<'_>, pool: PoolId, key: &Key, gfn: u64) -> Answer {
+fn put<M: GuestMemoryBackend>(caller: &mut Caller<'_, M>, pool: PoolId, key: &Key, gfn: u64) -> Answer {
     let page = caller.page_to_put(pool, key, frame(gfn)).map_err(|errno| match errno {
         Errno::NoPool => ErrnoXen::NoPool,
         _ => ErrnoXen::Fault,
@@ -102,7 +111,7 @@ fn put(caller: &mut Caller<'_>, pool: PoolId, key: &Key, gfn: u64) -> Answer {
 }
 
 /// A flush is done also when the client is frozen, but Xen did not say so.
-fn flushed(caller: &Caller<'_>, result: Result<u64, OpError>) -> Answer {
+fn flushed<M: GuestMemoryBackend>(caller: &Caller<'_, M>, result: Result<u64, OpError>) -> Answer {
     match result {
         Err(_) => Err(ErrnoXen::NoPool),
         Ok(_) if caller.client.usage().frozen => Err(ErrnoXen::Frozen),
@@ -110,7 +119,7 @@ fn flushed(caller: &Caller<'_>, result: Result<u64, OpError>) -> Answer {
     }
 }
 
-fn exists(caller: &Caller<'_>, pool: PoolId) -> Result<(), ErrnoXen> {
+fn exists<M: GuestMemoryBackend>(caller: &Caller<'_, M>, pool: PoolId) -> Result<(), ErrnoXen> {
     caller.client.flush_range(pool, ObjectId::default(), 0, 0).map(|_| ()).map_err(|_| ErrnoXen::NoPool)
 }
 

@@ -8,23 +8,24 @@ use std::time::{Duration, Instant};
 
 use tmem_core::{Budget, Store};
 
-use super::pressure::Pressure;
+use crate::pressure::Pressure;
 
 /// How often the host's memory pressure is read while the store holds memory that it could give back.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// A running thread. Dropping it ends the thread.
-pub(super) struct StoreThread {
+#[derive(Debug)]
+pub(crate) struct Worker {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl StoreThread {
+impl Worker {
     /// Starts it.
     ///
     /// # Errors
     /// When the host has no thread.
-    pub(super) fn start(store: &Arc<Store>) -> io::Result<Self> {
+    pub(crate) fn start(store: &Arc<Store>) -> io::Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
         let (worker, stop) = (Arc::clone(store), Arc::clone(&over));
         let thread = Builder::new().name("store".into()).spawn(move || work(&worker, &stop))?;
@@ -37,7 +38,7 @@ impl StoreThread {
     }
 }
 
-impl Drop for StoreThread {
+impl Drop for Worker {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
@@ -76,7 +77,7 @@ mod tests {
     #[test]
     fn a_thread_that_rests_wakes_for_a_closed_guest_and_ends_when_dropped() {
         let store = Store::new(StoreConfig { capacity_bytes: 4 << 20, ..Default::default() }).unwrap();
-        let thread = StoreThread::start(&store).unwrap();
+        let thread = Worker::start(&store).unwrap();
         let guest = store.add_client(ClientConfig::default()).unwrap();
         let pool = guest.new_pool(PoolKind::Persistent).unwrap();
         guest.put(pool, &Key::new(1.into(), 1), &[1; PAGE_SIZE]).unwrap();
