@@ -5,43 +5,43 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::Policy;
-use super::adaptive::{Adaptive, Learner};
-use super::fifo::Fifo;
-use super::lru::Lru;
-use super::s3fifo::S3Fifo;
-use super::sieve::Sieve;
+use super::census::Census;
+use super::follow::{Adaptive, Fixed};
+use super::learner::Learner;
+use super::rule::{self, Rule};
 
 /// How a store chooses the ephemeral page to evict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Eviction {
-    /// First in, first out.
-    Fifo,
     /// Least recently put or read.
     Lru,
+    /// LIRS (Jiang and Zhang, SIGMETRICS 2002).
+    Lirs,
     /// S3-FIFO (Yang et al., SOSP 2023).
     S3Fifo,
-    /// SIEVE (Zhang et al., NSDI 2024).
-    Sieve,
-    /// Whichever of the rules of LRU, LIRS, 2Q, S3-FIFO and W-TinyLFU does best on a sample of each client's pages.
+    /// W-TinyLFU with a window of 1 % (Einziger, Friedman and Manes, 2017).
+    WTinyLfu,
+    /// Whichever of several rules does best on a sample of each client's pages: LRU, LIRS, W-TinyLFU, and W-TinyLFU
+    /// with LIRS's second chance and windows of 5 and 20 %.
     #[default]
     Adaptive,
 }
 
 /// A name that no policy has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no eviction policy {0:?}: use fifo, lru, s3-fifo, sieve or adaptive")]
+#[error("there is no eviction policy {0:?}: use lru, lirs, s3-fifo, w-tinylfu or adaptive")]
 pub struct UnknownEviction(String);
 
 impl Eviction {
     /// All policies.
-    pub const ALL: [Self; 5] = [Self::Fifo, Self::Lru, Self::S3Fifo, Self::Sieve, Self::Adaptive];
+    pub const ALL: [Self; 5] = [Self::Lru, Self::Lirs, Self::S3Fifo, Self::WTinyLfu, Self::Adaptive];
 
     fn name(self) -> &'static str {
         match self {
-            Self::Fifo => "fifo",
             Self::Lru => "lru",
+            Self::Lirs => "lirs",
             Self::S3Fifo => "s3-fifo",
-            Self::Sieve => "sieve",
+            Self::WTinyLfu => "w-tinylfu",
             Self::Adaptive => "adaptive",
         }
     }
@@ -66,28 +66,49 @@ impl FromStr for Eviction {
 
 /// One client's policies, one a shard, and what they share.
 pub(crate) struct Policies {
-    choice: Eviction,
-    learner: Arc<Learner>,
+    census: Arc<Census>,
+    follow: Follow,
+}
+
+enum Follow {
+    Rule(Rule),
+    Learner(Arc<Learner>),
 }
 
 impl Policies {
-    pub(crate) fn new(choice: Eviction) -> Self {
-        Self { choice, learner: Arc::new(Learner::new()) }
+    /// For a client of a store of so many shards.
+    pub(crate) fn new(choice: Eviction, shards: usize) -> Self {
+        let rule = match choice {
+            Eviction::Lru => rule::LRU,
+            Eviction::Lirs => rule::LIRS,
+            Eviction::S3Fifo => rule::S3_FIFO,
+            Eviction::WTinyLfu => rule::W_TINY_LFU,
+            Eviction::Adaptive => rule::TRIED[0],
+        };
+        let census = Arc::new(Census::new(shards, rule));
+        let follow = match choice {
+            Eviction::Adaptive => Follow::Learner(Arc::new(Learner::new(Arc::clone(&census)))),
+            _ => Follow::Rule(rule),
+        };
+        Self { census, follow }
     }
 
-    /// The policy for one more shard.
-    pub(crate) fn make(&self) -> Box<dyn Policy> {
-        match self.choice {
-            Eviction::Fifo => Box::new(Fifo::new()),
-            Eviction::Lru => Box::new(Lru::new()),
-            Eviction::S3Fifo => Box::new(S3Fifo::new()),
-            Eviction::Sieve => Box::new(Sieve::new()),
-            Eviction::Adaptive => Box::new(Adaptive::new(Arc::clone(&self.learner))),
+    /// The policy for a shard.
+    pub(crate) fn make(&self, shard: usize) -> Box<dyn Policy> {
+        let census = Arc::clone(&self.census);
+        match &self.follow {
+            Follow::Rule(rule) => Box::new(Fixed::new(*rule, *rule != rule::LRU, census, shard)),
+            Follow::Learner(learner) => Box::new(Adaptive::new(Arc::clone(learner), census, shard)),
         }
+    }
+
+    /// The shard to evict from. Its policy may know better.
+    pub(crate) fn next(&self) -> usize {
+        self.census.next()
     }
 
     /// Bytes of what they share.
     pub(crate) fn shared_bytes(&self) -> usize {
-        self.learner.bytes()
+        self.census.bytes() + if let Follow::Learner(learner) = &self.follow { learner.bytes() } else { 0 }
     }
 }

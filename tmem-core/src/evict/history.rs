@@ -8,8 +8,6 @@
 const WAYS: usize = 16;
 /// The clock of cells, in bits. It wraps, so cells older than half its range are swept.
 const CLOCK: u32 = 9;
-/// Ticks per capacity: a cell's time is known to a sixteenth of the puts that fill the cache once.
-const TICKS: u32 = 16;
 /// Puts, in capacities, after which a count is halved: what W-TinyLFU's sketch does (Einziger, Friedman and Manes, 2017).
 const AGEING: u64 = 10;
 /// Counts end at 7. On block traces 15 was no better and 3 was worse.
@@ -45,13 +43,10 @@ pub(super) struct Past {
     pub(super) fate: Fate,
 }
 
-/// The cells, and the clock they are read by.
+/// The cells, and the tick that they were last told.
 pub(super) struct History {
     cells: Box<[u32]>,
     now: u32,
-    /// Puts in a tick, and how many of the present one are left.
-    tick: u32,
-    left: u32,
     /// The next cell to age, and the fraction of a cell, in 1/65536, that was left over.
     hand: usize,
     owed: u64,
@@ -67,9 +62,8 @@ impl History {
     /// Remembers at least `cells` names of a cache of `capacity` pages.
     pub(super) fn new(cells: usize, capacity: u32) -> Self {
         let cells = vec![0; Self::bytes_of(cells) / size_of::<u32>()].into_boxed_slice();
-        let tick = (capacity / TICKS).max(1);
         let share = ((cells.len() as u64) << 16) / (AGEING * u64::from(capacity.max(1)));
-        Self { cells, now: 0, tick, left: tick, hand: 0, owed: 0, share }
+        Self { cells, now: 0, hand: 0, owed: 0, share }
     }
 
     /// Bytes held.
@@ -99,16 +93,17 @@ impl History {
         Past { age: age(self.now, cell), count: cell >> COUNT & MOST, fate }
     }
 
-    /// What is known of a name.
-    pub(super) fn recall(&mut self, name: u64) -> Option<Past> {
+    /// What is known of a name at a tick.
+    pub(super) fn recall(&mut self, name: u64, now: u32) -> Option<Past> {
+        self.now = now & ((1 << CLOCK) - 1);
         let cell = *self.find(name)?;
         Some(self.past(cell))
     }
 
-    /// Notes that a page was put, and tells what was known of it before.
-    pub(super) fn put(&mut self, name: u64) -> Option<Past> {
+    /// Notes that a page was put at a tick, and tells what was known of it before.
+    pub(super) fn put(&mut self, name: u64, now: u32) -> Option<Past> {
         self.pass();
-        let past = self.recall(name);
+        let past = self.recall(name, now);
         let count = past.map_or(1, |past| (past.count + 1).min(MOST));
         self.set(name, count, Fate::Here);
         past
@@ -137,13 +132,8 @@ impl History {
         }
     }
 
-    /// One put's worth of time: the clock goes on, and a few cells age.
+    /// One put's worth of ageing.
     fn pass(&mut self) {
-        self.left -= 1;
-        if self.left == 0 {
-            self.left = self.tick;
-            self.now = (self.now + 1) & ((1 << CLOCK) - 1);
-        }
         self.owed += self.share;
         while self.owed >= 1 << 16 {
             self.owed -= 1 << 16;
@@ -175,49 +165,47 @@ mod tests {
     #[test]
     fn a_name_is_recalled_with_its_age_count_and_fate() {
         let mut history = History::new(1024, 160);
-        assert_eq!(history.put(name(1)), None);
+        assert_eq!(history.put(name(1), 7), None);
         history.mark(name(1), Fate::TakenAgain);
-        for n in 100..120 {
-            history.put(name(n));
-        }
-        assert_eq!(history.recall(name(1)), Some(Past { age: 2, count: 1, fate: Fate::TakenAgain }));
-        assert_eq!(history.put(name(1)).map(|p| p.count), Some(1));
-        assert_eq!(history.recall(name(1)), Some(Past { age: 0, count: 2, fate: Fate::Here }));
+        assert_eq!(history.recall(name(1), 9), Some(Past { age: 2, count: 1, fate: Fate::TakenAgain }));
+        assert_eq!(history.put(name(1), 9).map(|p| p.count), Some(1));
+        assert_eq!(history.recall(name(1), 9), Some(Past { age: 0, count: 2, fate: Fate::Here }));
     }
 
     #[test]
     fn an_unknown_name_is_noted_when_it_is_taken_and_not_when_it_goes() {
         let mut history = History::new(64, 8);
         history.mark(name(1), Fate::Gone);
-        assert_eq!(history.recall(name(1)), None);
+        assert_eq!(history.recall(name(1), 0), None);
         history.mark(name(1), Fate::TakenProven);
-        assert_eq!(history.recall(name(1)), Some(Past { age: 0, count: 1, fate: Fate::TakenProven }));
+        assert_eq!(history.recall(name(1), 0), Some(Past { age: 0, count: 1, fate: Fate::TakenProven }));
     }
 
     #[test]
     fn a_full_bucket_forgets_its_oldest() {
         let mut history = History::new(WAYS, 16);
         for n in 0..=WAYS as u64 {
-            history.put(n);
+            history.put(n, n as u32);
         }
-        assert_eq!(history.recall(0), None);
-        assert!((1..=WAYS as u64).all(|n| history.recall(n).is_some()));
+        let now = WAYS as u32;
+        assert_eq!(history.recall(0, now), None);
+        assert!((1..=WAYS as u64).all(|n| history.recall(n, now).is_some()));
     }
 
     #[test]
     fn counts_are_halved_and_old_names_swept_as_time_passes() {
         let mut history = History::new(256, 16);
         for _ in 0..4 {
-            history.put(name(1));
+            history.put(name(1), 0);
         }
-        for _ in 0..170 {
-            history.put(name(2));
+        for tick in 0..170 {
+            history.put(name(2), tick);
         }
-        assert_eq!(history.recall(name(1)).map(|p| p.count), Some(2));
-        for _ in 0..600 {
-            history.put(name(2));
+        assert_eq!(history.recall(name(1), 170).map(|p| p.count), Some(2));
+        for tick in 170..500 {
+            history.put(name(2), tick);
         }
-        assert_eq!(history.recall(name(1)), None);
+        assert_eq!(history.recall(name(1), 500), None);
     }
 
     #[test]

@@ -58,12 +58,6 @@ impl List {
         }
         self.length -= 1;
     }
-
-    pub(super) fn pop(&mut self, nodes: &mut dyn Nodes) -> Option<u32> {
-        let token = self.oldest()?;
-        self.unlink(nodes, token);
-        Some(token)
-    }
 }
 
 fn relink(nodes: &mut dyn Nodes, token: u32, which: usize, to: u32) {

@@ -3,14 +3,15 @@
 //! A policy orders the pages of one client in one shard, under that shard's lock. It keeps its order in two links and
 //! three bits per page, which live in the index, so that a page's place costs 8 bytes and no allocation.
 
-mod adaptive;
+mod census;
 mod choice;
-mod fifo;
+mod follow;
 mod history;
+mod learner;
 mod list;
-mod lru;
-mod s3fifo;
-mod sieve;
+mod queues;
+mod rule;
+mod shadow;
 #[cfg(test)]
 mod tests;
 
@@ -42,16 +43,13 @@ pub(crate) trait Policy: Send {
     /// A page is about to leave: taken by an exclusive get (`taken`), flushed or replaced.
     fn remove(&mut self, nodes: &mut dyn Nodes, token: u32, taken: bool);
 
-    /// Chooses the page to evict and forgets it. With `grow` it may hold what it [`wants`](Self::wants) from now on.
-    fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool) -> Option<u32>;
+    /// Chooses the page to evict and forgets it. None when there is none, or when another shard's page should go first;
+    /// with `must` only when there is none. With `grow` it may hold what it [`wants`](Self::wants) from now on.
+    fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool, must: bool) -> Option<u32>;
 
     /// Bytes held beside the pages' links and marks.
-    fn bytes(&self) -> usize {
-        0
-    }
+    fn bytes(&self) -> usize;
 
     /// Bytes that it would hold beside them from the next eviction on, what the client's policies share included.
-    fn wants(&self) -> usize {
-        self.bytes()
-    }
+    fn wants(&self) -> usize;
 }

@@ -162,13 +162,13 @@ impl Store {
             closed: AtomicBool::new(false),
             ephemeral: AtomicBool::new(false),
             hand: AtomicUsize::new(0),
-            policies: Policies::new(self.config.eviction),
+            policies: Policies::new(self.config.eviction, self.shards.len()),
             allowed: Mutex::new(config),
             leaving: AtomicU32::new(0),
         });
-        for shard in &self.shards {
+        for (number, shard) in self.shards.iter().enumerate() {
             let mut shard = shard.lock();
-            let local = Some(Local::new(Arc::clone(&account), state.policies.make()));
+            let local = Some(Local::new(Arc::clone(&account), state.policies.make(number)));
             match shard.clients.get_mut(free) {
                 Some(slot) => *slot = local,
                 None => shard.clients.push(local),

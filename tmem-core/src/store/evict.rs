@@ -18,6 +18,8 @@ const SPARSE: u32 = 8;
 const SPARSE_FULL: u32 = 32;
 /// Records that it moves for that: a quarter of an ordinary segment.
 const MOVED: u32 = 8;
+/// Shards that are asked for a page that may go first, before any page will do.
+const ASKED: usize = 8;
 /// Evictions after which all clients are looked at again.
 const TRUST: u32 = 64;
 
@@ -69,13 +71,16 @@ impl Store {
     }
 
     fn evict_next(&self, client: &ClientState) -> bool {
-        (0..self.shards.len()).any(|_| {
-            let number = client.hand.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
-            self.evict_in(number, client.slot)
-        })
+        let asked = (0..ASKED).any(|_| self.evict_in(client.policies.next(), client.slot, false));
+        asked
+            || (0..self.shards.len()).any(|_| {
+                let number = client.hand.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
+                self.evict_in(number, client.slot, true)
+            })
     }
 
-    fn evict_in(&self, number: usize, client: u16) -> bool {
+    /// Evicts one of the client's pages in a shard. Its policy may decline in favour of another shard, unless it must not.
+    fn evict_in(&self, number: usize, client: u16, must: bool) -> bool {
         let mut guard = self.shard(number).lock();
         let shard = &mut *guard;
         let Some(Some(local)) = shard.clients.get_mut(usize::from(client)) else { return false };
@@ -83,7 +88,7 @@ impl Store {
             return false;
         }
         let grow = local.pay(&*self.books);
-        let Some(token) = local.queue.victim(&mut shard.index, grow) else { return false };
+        let Some(token) = local.queue.victim(&mut shard.index, grow, must) else { return false };
         let (chunk, slot) = (token / SPAN, token % SPAN);
         let mut header = shard.index.header(chunk);
         let shared = shard.pools.get(header.key.pool as usize).is_some_and(|line| line.shared);

@@ -124,7 +124,7 @@ A file, with all its keys (only name and kernel are required):
   size = "512M"                 # of all guests together
   committed = "64M"             # gets its memory at the start and keeps it; 0 unless given
   codec = "lz4"                 # or "raw", "zstd", "auto"
-  eviction = "adaptive"         # or "lru", "fifo", "s3-fifo", "sieve"
+  eviction = "adaptive"         # or "lru", "lirs", "s3-fifo", "w-tinylfu"
   verify = false                # true: the checksum of every page that is read
 
   [[guest]]

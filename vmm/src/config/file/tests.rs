@@ -45,7 +45,7 @@ fn file_when_full_says_everything() {
 size = "512M"
 committed = "64M"
 codec = "auto"
-eviction = "sieve"
+eviction = "lirs"
 verify = true
 
 [[guest]]
@@ -75,7 +75,7 @@ tmem = { enabled = false }
         size: Size(512 << 20),
         committed: Size(64 << 20),
         codec: CodecChoice::Auto,
-        eviction: tmem_core::Eviction::Sieve,
+        eviction: tmem_core::Eviction::Lirs,
         verify: true,
     };
     assert_eq!(config.store, store);
@@ -228,7 +228,7 @@ fn store_when_it_cannot_be_is_refused_with_its_key() {
     );
     assert_eq!(
         refused(&format!("[store]\neviction = \"mru\"\n{MINIMAL}")),
-        "guests.toml:2: eviction: there is no eviction policy \"mru\": use fifo, lru, s3-fifo, sieve or adaptive"
+        "guests.toml:2: eviction: there is no eviction policy \"mru\": use lru, lirs, s3-fifo, w-tinylfu or adaptive"
     );
     assert!(refused(&format!("[store]\ncodec = \"lzo\"\n{MINIMAL}")).starts_with("guests.toml:2: codec: "));
     assert!(refused(&format!("[store]\nsize = 0\n{MINIMAL}")).starts_with("guests.toml:2: size: "));

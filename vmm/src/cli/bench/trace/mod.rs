@@ -45,7 +45,7 @@ pub(in super::super) struct TraceArgs {
     #[arg(long, value_name = "PAGES", default_value_t = 0)]
     front_lru: u32,
 
-    /// Eviction policy: fifo, lru, s3-fifo, sieve or adaptive.
+    /// Eviction policy: lru, lirs, s3-fifo, w-tinylfu or adaptive.
     #[arg(long, value_name = "POLICY", default_value_t = Eviction::default())]
     policy: Eviction,
 

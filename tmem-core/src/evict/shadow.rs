@@ -1,8 +1,11 @@
 //! A small cache of names alone, run by one rule: what the rule would have done to a sample of the pages.
 
+use std::sync::Arc;
+
 use hashbrown::HashTable;
 
-use super::super::Nodes;
+use super::Nodes;
+use super::census::Census;
 use super::queues::Queues;
 use super::rule::Rule;
 
@@ -46,6 +49,7 @@ impl Nodes for Slab {
 /// The cache.
 pub(super) struct Shadow {
     queues: Queues,
+    census: Arc<Census>,
     slab: Slab,
     unused: Vec<u32>,
     found: HashTable<u32>,
@@ -53,7 +57,15 @@ pub(super) struct Shadow {
 
 impl Shadow {
     pub(super) fn new(rule: Rule) -> Self {
-        Self { queues: Queues::new(rule), slab: Slab::default(), unused: Vec::new(), found: HashTable::new() }
+        let census = Arc::new(Census::new(1, rule));
+        let queues = Queues::new(rule, true, Arc::clone(&census), 0);
+        Self { queues, census, slab: Slab::default(), unused: Vec::new(), found: HashTable::new() }
+    }
+
+    /// Follows another rule from now on.
+    pub(super) fn follow(&mut self, rule: Rule) {
+        self.queues.rule = rule;
+        self.census.follow(rule);
     }
 
     /// Bytes held.
@@ -93,7 +105,7 @@ impl Shadow {
     }
 
     fn evict(&mut self) {
-        if let Some(token) = self.queues.victim(&mut self.slab, true) {
+        if let Some(token) = self.queues.victim(&mut self.slab, true, true) {
             self.forget(token);
         }
     }
