@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 
+use tmem_vmm::arch::cpuid::{CpuidConfig, guest_leaves};
 use tmem_vmm::arch::layout::{self, RamLayout};
 use tmem_vmm::arch::{gdt, paging, regs};
 use tmem_vmm::kvm::{
@@ -45,14 +46,12 @@ impl ExitHandler for Recorder {
     }
 }
 
+fn open() -> Option<System> {
+    System::open().inspect_err(|why| println!("skipped: {why}")).ok()
+}
+
 fn machine(code: &[u8], transport: Transport) -> Option<(Vm, Vcpu, tmem_vmm::kvm::Kicker)> {
-    let system = match System::open() {
-        Ok(system) => system,
-        Err(why) => {
-            println!("skipped: {why}");
-            return None;
-        }
-    };
+    let system = open()?;
     if transport == Transport::Xen && !system.capabilities().xen_intercept {
         println!("skipped: this KVM has no Xen hypercall intercept (KVM_CAP_XEN_HVM)");
         return None;
@@ -63,7 +62,9 @@ fn machine(code: &[u8], transport: Transport) -> Option<(Vm, Vcpu, tmem_vmm::kvm
     ram.write(&words(&gdt::boot_gdt()), layout::GDT_START).unwrap();
     ram.write(code, CODE).unwrap();
     let vm = Vm::new(&system, ram, VmConfig { irqchip: false, transport: Some(transport) }).unwrap();
-    let (vcpu, kicker) = vm.create_vcpu(0, system.supported_cpuid().unwrap().as_slice()).unwrap();
+    let config = CpuidConfig { vcpu: 0, vcpus: 1, xen_intercept: false, tsc_deadline: false, tmem: None };
+    let leaves = guest_leaves(system.supported_cpuid().unwrap().as_slice(), &config);
+    let (vcpu, kicker) = vm.create_vcpu(0, &leaves).unwrap();
     let sregs = regs::linux_sregs(vcpu.sregs().unwrap());
     vcpu.set_state(&CpuState { regs: regs::linux_regs(CODE), sregs }).unwrap();
     Some((vm, vcpu, kicker))
@@ -148,4 +149,32 @@ fn kick_when_the_guest_spins_makes_the_thread_look_at_what_was_stored() {
         assert!(seen.iter().any(|value| value == want));
     }
     thread.join().unwrap();
+}
+
+#[test]
+fn vcpus_when_as_many_as_a_guest_may_have_can_be_made() {
+    let Some(system) = open() else { return };
+    let vcpus = layout::MAX_VCPUS;
+    let supported = system.supported_cpuid().unwrap();
+    let ram = GuestRam::new(&RamLayout::new(16 << 20).unwrap()).unwrap();
+    let vm = Vm::new(&system, ram, VmConfig { irqchip: false, transport: None }).unwrap();
+    let made: Vec<_> = (0..vcpus)
+        .map(|vcpu| {
+            let config = CpuidConfig { vcpu, vcpus, xen_intercept: false, tsc_deadline: false, tmem: None };
+            vm.create_vcpu(vcpu, &guest_leaves(supported.as_slice(), &config)).unwrap()
+        })
+        .collect();
+    assert_eq!(made.len(), 254);
+}
+
+#[test]
+fn cpuid_when_the_guest_asks_names_the_hypervisor_and_no_nested_one() {
+    // mov eax,1; cpuid; mov esi,ecx; mov eax,0xa; cpuid; hlt
+    let code = [0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0x89, 0xce, 0xb8, 0xa, 0, 0, 0, 0x0f, 0xa2, 0xf4];
+    let Some((_vm, mut vcpu, _)) = machine(&code, Transport::Port(PORT)) else { return };
+    assert_eq!(vcpu.run(&mut Recorder::default()), Exit::Halt);
+    let regs = vcpu.state().unwrap().regs;
+    let (vmx, monitor, pdcm, hypervisor) = (1 << 5, 1 << 3, 1 << 15, 1 << 31);
+    assert_eq!(regs.rsi & (vmx | monitor | pdcm | hypervisor), hypervisor);
+    assert_eq!((regs.rax, regs.rbx, regs.rdx), (0, 0, 0), "no performance counters");
 }

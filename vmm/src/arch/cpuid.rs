@@ -1,7 +1,12 @@
 //! What a guest's CPUID says: KVM's supported leaves, filtered, plus the leaf that announces tmem.
 
-use kvm_bindings::{KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
+mod hidden;
+mod topology;
+
+use kvm_bindings::kvm_cpuid_entry2;
 use tmem_abi::Discovery;
+
+use topology::{Topology, is_made_here};
 
 /// KVM's paravirtual features (`Documentation/virt/kvm/x86/cpuid.rst`).
 const KVM_FEATURES_LEAF: u32 = 0x4000_0001;
@@ -16,8 +21,6 @@ const KVM_HYPERCALL_FEATURES: u32 = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16;
 const ECX_TSC_DEADLINE: u32 = 1 << 24;
 /// Leaf 1 ecx: running under a hypervisor; without it Linux does not look for KVM.
 const ECX_HYPERVISOR: u32 = 1 << 31;
-/// Leaf 1 edx: more than one logical processor in the package.
-const EDX_HTT: u32 = 1 << 28;
 
 /// What one vCPU's CPUID depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,20 +39,30 @@ pub struct CpuidConfig {
 
 /// Makes one vCPU's leaves out of those that KVM supports.
 pub fn guest_leaves(supported: &[kvm_cpuid_entry2], config: &CpuidConfig) -> Vec<kvm_cpuid_entry2> {
+    let topology = Topology { vcpu: config.vcpu, vcpus: config.vcpus.max(1) };
     let mut leaves: Vec<kvm_cpuid_entry2> = supported
         .iter()
-        .filter(|e| !matches!(e.function, 0xb | 0x1f) && !is_tmem_range(e.function))
+        .filter(|leaf| !is_made_here(leaf.function) && !is_tmem_range(leaf.function))
         .copied()
         .collect();
-    let max_basic = leaves.iter().find(|e| e.function == 0).map_or(0, |e| e.eax);
+    hidden::hide(&mut leaves);
+    let max_basic = leaves.iter().find(|leaf| leaf.function == 0).map_or(0, |leaf| leaf.eax);
     for leaf in &mut leaves {
-        filter(leaf, config);
+        topology.place(leaf);
+        match leaf.function {
+            0x1 => {
+                leaf.ecx |= ECX_HYPERVISOR;
+                leaf.ecx &= !ECX_TSC_DEADLINE;
+                if config.tsc_deadline {
+                    leaf.ecx |= ECX_TSC_DEADLINE;
+                }
+            }
+            KVM_FEATURES_LEAF if config.xen_intercept => leaf.eax &= !KVM_HYPERCALL_FEATURES,
+            _ => {}
+        }
     }
-    if max_basic >= 0xb {
-        leaves.extend(topology(0xb, config));
-    }
-    if max_basic >= 0x1f {
-        leaves.extend(topology(0x1f, config));
+    for function in [0xb, 0x1f].into_iter().filter(|function| max_basic >= *function) {
+        leaves.extend(topology.extended(function));
     }
     if let Some(tmem) = config.tmem {
         leaves.extend(tmem_leaves(&tmem));
@@ -67,60 +80,6 @@ pub fn state_components(leaves: &[kvm_cpuid_entry2]) -> u64 {
 
 fn is_tmem_range(function: u32) -> bool {
     (TMEM_BASE_LEAF..TMEM_BASE_LEAF + 0x100).contains(&function)
-}
-
-/// Bits that number `vcpus` processors.
-fn apic_id_bits(vcpus: u32) -> u32 {
-    vcpus.max(1).next_power_of_two().trailing_zeros()
-}
-
-fn filter(leaf: &mut kvm_cpuid_entry2, config: &CpuidConfig) {
-    let vcpus = config.vcpus.max(1);
-    match leaf.function {
-        0x1 => {
-            leaf.ecx |= ECX_HYPERVISOR;
-            leaf.ecx &= !ECX_TSC_DEADLINE;
-            if config.tsc_deadline {
-                leaf.ecx |= ECX_TSC_DEADLINE;
-            }
-            leaf.ebx = (leaf.ebx & 0xffff) | (config.vcpu << 24) | (vcpus.min(255) << 16);
-            leaf.edx &= !EDX_HTT;
-            if vcpus > 1 {
-                leaf.edx |= EDX_HTT;
-            }
-        }
-        // Deterministic cache parameters: one core per vCPU in the package (Intel SDM, CPUID leaf 4).
-        0x4 if leaf.eax & 0x1f != 0 => {
-            leaf.eax = (leaf.eax & 0x3ff_ffff) | ((vcpus - 1).min(63) << 26);
-        }
-        KVM_FEATURES_LEAF if config.xen_intercept => leaf.eax &= !KVM_HYPERCALL_FEATURES,
-        // AMD: number of cores and width of the core id (APM volume 3, Fn8000_0008 ecx).
-        0x8000_0008 => {
-            leaf.ecx = (leaf.ecx & !0xf0ff) | (vcpus - 1).min(255) | (apic_id_bits(vcpus) << 12);
-        }
-        // AMD: extended APIC id, core id with one thread per core, node 0 of 1 (APM volume 3, Fn8000_001E).
-        0x8000_001e => {
-            leaf.eax = config.vcpu;
-            leaf.ebx = config.vcpu & 0xff;
-            leaf.ecx = 0;
-        }
-        _ => {}
-    }
-}
-
-/// Extended topology: one thread per core, `vcpus` cores in one package (Intel SDM, CPUID leaf 0Bh).
-fn topology(function: u32, config: &CpuidConfig) -> [kvm_cpuid_entry2; 3] {
-    let level = |index: u32, shift: u32, count: u32, kind: u32| kvm_cpuid_entry2 {
-        function,
-        index,
-        flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
-        eax: shift,
-        ebx: count,
-        ecx: index | kind << 8,
-        edx: config.vcpu,
-        ..Default::default()
-    };
-    [level(0, 0, 1, 1), level(1, apic_id_bits(config.vcpus), config.vcpus.max(1), 2), level(2, 0, 0, 0)]
 }
 
 fn tmem_leaves(tmem: &Discovery) -> [kvm_cpuid_entry2; 2] {
@@ -150,12 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn leaf_one_when_filtered_names_hypervisor_apic_id_and_count() {
-        let one = find(&guest_leaves(&[leaf(1)], &config()), 1, 0);
-        assert_eq!(one.ecx & ECX_HYPERVISOR, ECX_HYPERVISOR);
-        assert_eq!(one.ecx & ECX_TSC_DEADLINE, ECX_TSC_DEADLINE);
-        assert_eq!((one.ebx >> 24, (one.ebx >> 16) & 0xff), (2, 3));
-        assert_eq!(one.edx & EDX_HTT, EDX_HTT);
+    fn leaf_one_when_made_names_the_hypervisor_and_hides_nested_ones() {
+        let one = find(&guest_leaves(&[kvm_cpuid_entry2 { ecx: 1 << 5, ..leaf(1) }], &config()), 1, 0);
+        assert_eq!(one.ecx, ECX_HYPERVISOR | ECX_TSC_DEADLINE);
     }
 
     #[test]

@@ -28,12 +28,16 @@ pub(super) fn list(of: &Capabilities) -> Vec<Capability> {
             "a cheaper timer in Linux guests",
             "nothing: they use another timer",
         ),
+        capability("KVM_CAP_PMU_CAPABILITY", of.pmu_off, "keeping performance counters from guests", OLD),
     ]
 }
 
 /// Whether Linux guests cannot run without it. (Of the transports one is enough, and is tried.)
 pub(super) fn linux_needs(capability: &Capability) -> bool {
-    !matches!(capability.name, "KVM_CAP_SYNC_REGS" | "KVM_CAP_XEN_HVM" | "KVM_CAP_TSC_DEADLINE_TIMER")
+    !matches!(
+        capability.name,
+        "KVM_CAP_SYNC_REGS" | "KVM_CAP_XEN_HVM" | "KVM_CAP_TSC_DEADLINE_TIMER" | "KVM_CAP_PMU_CAPABILITY"
+    )
 }
 
 #[cfg(test)]
@@ -51,6 +55,7 @@ mod tests {
             sync_regs: false,
             xen_intercept: false,
             tsc_deadline: false,
+            pmu_off: false,
             max_vcpus: 0,
         };
         assert!(list(&none).iter().all(|capability| !capability.present && !capability.advice.is_empty()));

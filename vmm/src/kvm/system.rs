@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL};
+use kvm_bindings::{
+    CpuId, KVM_API_VERSION, KVM_CAP_PMU_CAPABILITY, KVM_MAX_CPUID_ENTRIES, KVM_PMU_CAP_DISABLE,
+    KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL,
+};
 use kvm_ioctls::{Cap, Kvm};
 use thiserror::Error;
 
@@ -69,6 +72,8 @@ pub struct Capabilities {
     pub xen_intercept: bool,
     /// TSC-deadline timer in the local APIC.
     pub tsc_deadline: bool,
+    /// A VM can be made without performance counters.
+    pub pmu_off: bool,
     /// Most vCPUs of one VM.
     pub max_vcpus: usize,
 }
@@ -112,6 +117,7 @@ impl System {
             xen_intercept: kvm.check_extension_int(Cap::XenHvm) & KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL as i32
                 != 0,
             tsc_deadline: kvm.check_extension(Cap::TscDeadlineTimer),
+            pmu_off: kvm.check_extension_raw(KVM_CAP_PMU_CAPABILITY.into()) & KVM_PMU_CAP_DISABLE as i32 != 0,
             max_vcpus: kvm.get_max_vcpus(),
         };
         let flavour = if Path::new(PVM_MODULE).exists() { Flavour::Pvm } else { Flavour::Hardware };

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use kvm_bindings::{
-    CpuId, KVM_PIT_SPEAKER_DUMMY, kvm_cpuid_entry2, kvm_pit_config, kvm_userspace_memory_region,
+    CpuId, KVM_CAP_PMU_CAPABILITY, KVM_PIT_SPEAKER_DUMMY, KVM_PMU_CAP_DISABLE, kvm_cpuid_entry2,
+    kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{IoEventAddress, VmFd};
 use vmm_sys_util::eventfd::EventFd;
@@ -56,6 +57,9 @@ impl Vm {
             // SAFETY: `host` is a mapping of exactly this size owned by `ram`, which this VM and each of its vCPUs keep
             // alive; the regions of a layout do not overlap.
             unsafe { fd.set_user_memory_region(region) }.map_err(KvmError::on("map guest memory"))?;
+        }
+        if system.capabilities().pmu_off {
+            disable_counters(&fd)?;
         }
         if config.irqchip {
             create_interrupt_controllers(&fd)?;
@@ -117,6 +121,16 @@ impl IrqLines {
             .register_ioevent(event, &IoEventAddress::Mmio(addr), value)
             .map_err(KvmError::on("connect a doorbell"))
     }
+}
+
+/// Takes the performance counters away, which a guest could use whatever its CPUID says.
+fn disable_counters(fd: &VmFd) -> Result<(), KvmError> {
+    let cap = kvm_enable_cap {
+        cap: KVM_CAP_PMU_CAPABILITY,
+        args: [u64::from(KVM_PMU_CAP_DISABLE), 0, 0, 0],
+        ..Default::default()
+    };
+    fd.enable_cap(&cap).map_err(KvmError::on("take performance counters away"))
 }
 
 fn create_interrupt_controllers(fd: &VmFd) -> Result<(), KvmError> {
