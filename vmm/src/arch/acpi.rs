@@ -96,6 +96,7 @@ fn dsdt(config: &AcpiConfig) -> impl Aml {
     let s5 = Name::new("_S5_".into(), &Package::new(vec![&layout::SLEEP_TYPE_S5]));
     sdt.append_slice(&bytes(&s5));
     sdt.append_slice(&com1());
+    sdt.append_slice(&panic_device());
     for index in 0..config.virtio_devices {
         sdt.append_slice(&virtio(index));
     }
@@ -117,6 +118,23 @@ fn com1() -> Vec<u8> {
                         &IO::new(ports.start, ports.start, 1, ports.len() as u8),
                         &Interrupt::new(true, true, false, false, layout::COM1_GSI),
                     ]),
+                ),
+            ],
+        )],
+    ))
+}
+
+/// The pvpanic device: `QEMU0001` is the id that Linux's drivers/misc/pvpanic/pvpanic-mmio.c binds to.
+fn panic_device() -> Vec<u8> {
+    bytes(&Scope::new(
+        "_SB_".into(),
+        vec![&Device::new(
+            "PVP0".into(),
+            vec![
+                &Name::new("_HID".into(), &"QEMU0001"),
+                &Name::new(
+                    "_CRS".into(),
+                    &ResourceTemplate::new(vec![&IO::new(layout::PANIC_PORT, layout::PANIC_PORT, 1, 1)]),
                 ),
             ],
         )],
@@ -193,7 +211,15 @@ mod tests {
     #[test]
     fn tables_when_largest_fit_their_room() {
         let config = AcpiConfig { vcpus: layout::MAX_VCPUS, virtio_devices: layout::MAX_VIRTIO_DEVICES };
-        assert!((tables(&config, START).len() as u64) < layout::HIGH_MEMORY_START - START);
+        assert!((tables(&config, START).len() as u64) < layout::RESET_VECTOR - START);
+    }
+
+    #[test]
+    fn madt_when_largest_lists_every_apic_once() {
+        let config = AcpiConfig { vcpus: layout::MAX_VCPUS, ..CONFIG };
+        let (_, madt, _) = walk(&tables(&config, START));
+        let ids: Vec<u8> = madt[44..].chunks(8).take(254).map(|entry| entry[3]).collect();
+        assert_eq!(ids, (0..254).collect::<Vec<u8>>());
     }
 
     #[test]

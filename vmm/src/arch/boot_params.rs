@@ -19,9 +19,20 @@ const HEADER_MAGIC: u32 = 0x5372_6448;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Initrd {
     /// Guest-physical address.
-    pub addr: u32,
+    pub addr: u64,
     /// Bytes.
-    pub size: u32,
+    pub size: u64,
+}
+
+/// Bytes of a seed: as much as Linux's generator holds.
+pub const SEED_LEN: usize = 32;
+/// `SETUP_RNG_SEED`, which Linux takes since 6.0 and credits unless it was told not to (`random.trust_bootloader`).
+const SETUP_RNG_SEED: u32 = 9;
+
+/// The `struct setup_data` with the seed of the kernel's random numbers, the only one there is.
+pub fn seed_data(seed: &[u8; SEED_LEN]) -> Vec<u8> {
+    let (next, len) = (0u64, SEED_LEN as u32);
+    [&next.to_le_bytes()[..], &SETUP_RNG_SEED.to_le_bytes(), &len.to_le_bytes(), seed].concat()
 }
 
 /// The memory map: RAM up to the firmware area, the firmware area, all other RAM.
@@ -60,9 +71,12 @@ pub fn zero_page(
     params.hdr.type_of_loader = LOADER_UNDEFINED;
     params.hdr.cmd_line_ptr = layout::CMDLINE_START as u32;
     params.hdr.cmdline_size = cmdline_len;
+    params.hdr.setup_data = layout::SETUP_DATA_START;
     if let Some(initrd) = initrd {
-        params.hdr.ramdisk_image = initrd.addr;
-        params.hdr.ramdisk_size = initrd.size;
+        params.hdr.ramdisk_image = initrd.addr as u32;
+        params.ext_ramdisk_image = (initrd.addr >> 32) as u32;
+        params.hdr.ramdisk_size = initrd.size as u32;
+        params.ext_ramdisk_size = (initrd.size >> 32) as u32;
     }
     let map = e820(ram);
     params.e820_entries = map.len() as u8;
@@ -101,8 +115,24 @@ mod tests {
         let hdr = params.hdr;
         assert_eq!({ hdr.header }, HEADER_MAGIC);
         assert_eq!(({ hdr.ramdisk_image }, { hdr.ramdisk_size }), (0x300_0000, 77));
+        assert_eq!({ hdr.setup_data }, layout::SETUP_DATA_START);
         assert_eq!({ params.acpi_rsdp_addr }, layout::ACPI_START);
         assert_eq!(params.e820_entries, 3);
+    }
+
+    #[test]
+    fn zero_page_when_the_initrd_is_above_4_gib_has_the_upper_halves() {
+        let ram = RamLayout::new(16 << 30).unwrap();
+        let params = zero_page(&ram, None, 0, Some(Initrd { addr: 0x2_8000_1000, size: 0x1_0000_0002 }));
+        assert_eq!(({ params.hdr.ramdisk_image }, { params.ext_ramdisk_image }), (0x8000_1000, 2));
+        assert_eq!(({ params.hdr.ramdisk_size }, { params.ext_ramdisk_size }), (2, 1));
+    }
+
+    #[test]
+    fn seed_data_when_made_is_a_list_of_one() {
+        let data = seed_data(&[7; SEED_LEN]);
+        assert_eq!(data[..16], [0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 32, 0, 0, 0]);
+        assert_eq!(data[16..], [7; 32]);
     }
 
     #[test]

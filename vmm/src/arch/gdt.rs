@@ -27,6 +27,10 @@ pub struct Descriptor {
 pub const CODE_64: Descriptor = Descriptor { base: 0, limit: 0xf_ffff, flags: 0xa09b };
 /// Data, read/write, accessed, present, privilege 0.
 pub const DATA: Descriptor = Descriptor { base: 0, limit: 0xf_ffff, flags: 0xc093 };
+/// 32-bit code, execute/read, accessed, present, privilege 0.
+pub const CODE_32: Descriptor = Descriptor { base: 0, limit: 0xf_ffff, flags: 0xc09b };
+/// Busy 32-bit task segment, as small as one can be.
+pub const TSS_32: Descriptor = Descriptor { base: 0, limit: 0x67, flags: 0x008b };
 /// Busy 64-bit task segment.
 pub const TSS: Descriptor = Descriptor { base: 0, limit: 0xf_ffff, flags: 0x808b };
 

@@ -19,15 +19,24 @@ pub const MIN_RAM: u64 = 16 << 20;
 /// Largest RAM offered to one guest (bytes).
 pub const MAX_RAM: u64 = 1 << 40;
 
-/// Most vCPUs of a guest: APIC ids stay below 255, and the tables below stay in their rooms.
-pub const MAX_VCPUS: u32 = 64;
+/// Most vCPUs of a guest: their APIC ids are the numbers from 0 on and stay below 255, which calls all; so no guest needs an x2APIC.
+pub const MAX_VCPUS: u32 = 254;
 
+/// The BIOS's reset flag, 40:72. Linux writes how it wants to start again here (0 or 0x1234) before it resets by any way
+/// (arch/x86/kernel/reboot.c), and nothing else does: this is how a triple fault that is meant is told from a crash.
+pub const RESET_FLAG: u64 = 0x472;
+/// What stands at [`RESET_FLAG`] until then.
+pub const RESET_FLAG_UNTOUCHED: u16 = 0x5afe;
 /// Boot GDT (`Documentation/arch/x86/boot.rst`: the 64-bit entry needs flat segments at selectors 0x10 and 0x18).
 pub const GDT_START: u64 = 0x500;
 /// Boot page tables: one PML4, one PDPT, four page directories.
 pub const PAGE_TABLES_START: u64 = 0x9000;
 /// The `struct boot_params` that rsi points to.
 pub const ZERO_PAGE_START: u64 = 0x7000;
+/// Where rbx points to at a PVH entry.
+pub const START_INFO_START: u64 = 0x8000;
+/// A `struct setup_data`: the seed of the kernel's random numbers.
+pub const SETUP_DATA_START: u64 = 0xf000;
 /// Stack pointer at entry; the kernel sets its own at once.
 pub const BOOT_STACK: u64 = 0x6ff0;
 /// Kernel command line.
@@ -38,6 +47,8 @@ pub const CMDLINE_MAX: usize = 2048;
 pub const EBDA_START: u64 = 0x9fc00;
 /// ACPI tables: inside the area that old kernels scan for the RSDP (ACPI 6.5, section 5.2.5.1).
 pub const ACPI_START: u64 = 0xe0000;
+/// Where a processor begins after a reset, and where Linux jumps to in real mode when it knows no other way to reset.
+pub const RESET_VECTOR: u64 = 0xf_fff0;
 /// First byte above the firmware area: kernels load here or higher.
 pub const HIGH_MEMORY_START: u64 = 0x10_0000;
 
@@ -67,6 +78,12 @@ pub const COM1_PORTS: Range<u16> = 0x3f8..0x400;
 pub const COM1_GSI: u32 = 4;
 /// Ports of the i8042 controller that matter for reset (data and command).
 pub const I8042_PORTS: Range<u16> = 0x60..0x65;
+/// The chipset's reset control register, which every PC's south bridge has had since the PIIX3: bit 2 resets.
+pub const RESET_CONTROL_PORT: u16 = 0xcf9;
+/// System control port A: bit 0 resets.
+pub const SYSTEM_CONTROL_PORT: u16 = 0x92;
+/// pvpanic, at the port that QEMU gives it (its docs/specs/pvpanic.rst).
+pub const PANIC_PORT: u16 = 0x505;
 /// Sleep control, sleep status and reset registers named by the FADT.
 pub const POWER_PORTS: Range<u16> = 0x600..0x603;
 /// Writing a sleep type here with the enable bit powers the machine off.
@@ -176,12 +193,16 @@ mod tests {
     #[test]
     fn boot_rooms_do_not_overlap() {
         let rooms = [
+            RESET_FLAG..RESET_FLAG + 2,
             GDT_START..GDT_START + 64,
             BOOT_STACK - 0xff0..BOOT_STACK,
             ZERO_PAGE_START..ZERO_PAGE_START + 4096,
+            START_INFO_START..START_INFO_START + 4096,
             PAGE_TABLES_START..PAGE_TABLES_START + 6 * 4096,
+            SETUP_DATA_START..SETUP_DATA_START + 4096,
             CMDLINE_START..CMDLINE_START + CMDLINE_MAX as u64,
-            ACPI_START..HIGH_MEMORY_START,
+            ACPI_START..RESET_VECTOR,
+            RESET_VECTOR..HIGH_MEMORY_START,
         ];
         assert!(rooms.windows(2).all(|w| w[0].end <= w[1].start));
     }

@@ -5,8 +5,10 @@
 pub mod acpi;
 pub mod boot_params;
 pub mod cpuid;
+pub mod firmware;
 pub mod gdt;
 pub mod layout;
 pub mod msr;
 pub mod paging;
 pub mod regs;
+pub mod start_info;

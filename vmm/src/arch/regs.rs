@@ -1,4 +1,4 @@
-//! Registers with which a vCPU enters 64-bit code.
+//! Registers with which a vCPU enters a kernel.
 
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_sregs};
 
@@ -6,6 +6,8 @@ use super::{gdt, layout};
 
 /// CR0: protection on.
 const CR0_PE: u64 = 1;
+/// CR0: a fixed bit.
+const CR0_ET: u64 = 1 << 4;
 /// CR0: paging on.
 const CR0_PG: u64 = 1 << 31;
 /// CR4: physical address extension, which long mode requires.
@@ -23,6 +25,52 @@ pub fn enter_long_mode(sregs: &mut kvm_sregs, cr3: u64) {
     sregs.cr4 |= CR4_PAE;
     sregs.cr0 |= CR0_PE | CR0_PG;
     sregs.efer |= EFER_LME | EFER_LMA;
+}
+
+/// How a kernel is entered, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// In 64-bit mode, by Linux's boot protocol (`Documentation/arch/x86/boot.rst`).
+    Linux64(u64),
+    /// In 32-bit protected mode without paging, by PVH (Xen's docs/misc/pvh.pandoc).
+    Pvh(u32),
+}
+
+/// System registers at `entry`, where KVM has set `sregs`.
+pub fn entry_sregs(entry: Entry, sregs: kvm_sregs) -> kvm_sregs {
+    match entry {
+        Entry::Linux64(_) => linux_sregs(sregs),
+        Entry::Pvh(_) => pvh_sregs(sregs),
+    }
+}
+
+/// General registers at `entry`.
+pub fn entry_regs(entry: Entry) -> kvm_regs {
+    match entry {
+        Entry::Linux64(rip) => linux_regs(rip),
+        Entry::Pvh(eip) => kvm_regs {
+            rip: eip.into(),
+            rbx: layout::START_INFO_START,
+            rflags: RFLAGS_FIXED,
+            ..Default::default()
+        },
+    }
+}
+
+/// System registers of a PVH entry: flat segments, protection on, everything else off.
+fn pvh_sregs(mut sregs: kvm_sregs) -> kvm_sregs {
+    let data = gdt::DATA.segment(gdt::BOOT_DS);
+    sregs.cs = gdt::CODE_32.segment(gdt::BOOT_CS);
+    sregs.ds = data;
+    sregs.es = data;
+    sregs.fs = data;
+    sregs.gs = data;
+    sregs.ss = data;
+    sregs.tr = gdt::TSS_32.segment(gdt::BOOT_TSS);
+    sregs.cr0 = CR0_PE | CR0_ET;
+    sregs.cr4 = 0;
+    sregs.efer = 0;
+    sregs
 }
 
 /// System registers of Linux's 64-bit boot protocol (`Documentation/arch/x86/boot.rst`).
@@ -65,6 +113,18 @@ mod tests {
         assert_eq!(sregs.cr0 & (CR0_PE | CR0_PG), CR0_PE | CR0_PG);
         assert_eq!((sregs.cs.selector, sregs.cs.l), (0x10, 1));
         assert_eq!(sregs.apic_base, 0xfee0_0900);
+    }
+
+    #[test]
+    fn pvh_entry_when_made_is_flat_32_bit_code_without_paging() {
+        let before = kvm_sregs { apic_base: 0xfee0_0900, cr0: 0x6000_0010, ..Default::default() };
+        let entry = Entry::Pvh(0x100_0000);
+        let sregs = entry_sregs(entry, before);
+        assert_eq!((sregs.cr0, sregs.cr4, sregs.efer, sregs.apic_base), (0x11, 0, 0, 0xfee0_0900));
+        assert_eq!((sregs.cs.db, sregs.cs.l, sregs.cs.limit, sregs.ds.limit), (1, 0, u32::MAX, u32::MAX));
+        assert_eq!((sregs.tr.limit, sregs.tr.type_), (0x67, 11));
+        let regs = entry_regs(entry);
+        assert_eq!((regs.rip, regs.rbx, regs.rflags), (0x100_0000, layout::START_INFO_START, 2));
     }
 
     #[test]

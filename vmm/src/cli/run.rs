@@ -32,7 +32,7 @@ const STATUS_NOTHING_RUN: u8 = 1;
 /// end of every console.
 ///
 /// Exit status: 0 when all guests powered off, 1 when nothing was run, 2 for a wrong command line, 3 when a guest reset
-/// itself (a reboot, or a panic with panic=-1), 4 when a guest died or was not started, 130 when stopped.
+/// itself or halted, 4 when a guest's kernel panicked, a guest died or was not started, 130 when stopped.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct RunArgs {

@@ -1,5 +1,6 @@
-//! Reset and power-off: the FADT's registers, and the keyboard controller's reset line for kernels without ACPI.
+//! How a guest ends itself: the FADT's registers, the PC's older ways to reset, and the register that tells of a panic.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
 
 use parking_lot::Mutex;
@@ -15,6 +16,8 @@ pub enum PowerEvent {
     PowerOff,
     /// A reset, through whichever register.
     Reset,
+    /// Nothing more: its kernel has panicked, and goes on as it was told to in that case.
+    Panicked,
 }
 
 /// Enable bit of the sleep control register (ACPI 6.5, table 4.24).
@@ -64,6 +67,66 @@ impl<E> Trigger for Line<E> {
     fn trigger(&self) -> Result<(), Self::E> {
         self.raise(PowerEvent::Reset);
         Ok(())
+    }
+}
+
+/// A register of which one bit resets the machine when it is written: [`layout::RESET_CONTROL_PORT`] and
+/// [`layout::SYSTEM_CONTROL_PORT`].
+pub struct ResetBit<E> {
+    line: Line<E>,
+    bit: u8,
+    value: AtomicU8,
+}
+
+impl<E> ResetBit<E> {
+    /// A register whose bit number `bit` resets; it reports through `events`, wrapped by `wrap`.
+    pub fn new(bit: u8, events: Sender<E>, wrap: fn(PowerEvent) -> E) -> Self {
+        Self { line: Line(Mutex::new(events), wrap), bit: 1 << bit, value: AtomicU8::new(0) }
+    }
+}
+
+impl<E: Send> BusDevice for ResetBit<E> {
+    fn read(&self, _: u64, data: &mut [u8]) {
+        data.fill(self.value.load(Ordering::Relaxed));
+    }
+
+    fn write(&self, _: u64, data: &[u8]) {
+        let &[value, ..] = data else { return };
+        self.value.store(value & !self.bit, Ordering::Relaxed);
+        if value & self.bit != 0 {
+            self.line.raise(PowerEvent::Reset);
+        }
+    }
+}
+
+/// pvpanic: a register through which a kernel tells that it has panicked.
+pub struct PanicRegister<E>(Line<E>);
+
+/// The kernel has panicked.
+const PANICKED: u8 = 1 << 0;
+/// The kernel has panicked, and another one, loaded for this case, takes over.
+const CRASH_KERNEL: u8 = 1 << 1;
+
+impl<E> PanicRegister<E> {
+    /// A register that reports through `events`, wrapped by `wrap`.
+    pub fn new(events: Sender<E>, wrap: fn(PowerEvent) -> E) -> Self {
+        Self(Line(Mutex::new(events), wrap))
+    }
+}
+
+impl<E: Send> BusDevice for PanicRegister<E> {
+    /// What may be told.
+    fn read(&self, _: u64, data: &mut [u8]) {
+        data.fill(PANICKED | CRASH_KERNEL);
+    }
+
+    /// A crash kernel is left to do its work, and ends the guest when it has.
+    fn write(&self, _: u64, data: &[u8]) {
+        if let [value, ..] = data
+            && value & PANICKED != 0
+        {
+            self.0.raise(PowerEvent::Panicked);
+        }
     }
 }
 
@@ -133,6 +196,33 @@ mod tests {
         assert_eq!(status[0] & 2, 0, "Linux waits for an empty input buffer before it pulses");
         controller.write(4, &[0xfe]);
         assert_eq!(events(&from), [PowerEvent::Reset]);
+    }
+
+    #[test]
+    fn reset_bit_when_written_by_itself_or_among_others_resets() {
+        let (to, from) = channel();
+        let control = ResetBit::new(2, to, |e| e);
+        control.write(0, &[0b1010]);
+        let mut value = [0xff];
+        control.read(0, &mut value);
+        assert_eq!((value, events(&from)), ([0b1010], vec![]));
+        control.write(0, &[0b1110]);
+        control.read(0, &mut value);
+        assert_eq!((value, events(&from)), ([0b1010], vec![PowerEvent::Reset]));
+    }
+
+    #[test]
+    fn panic_register_when_told_of_a_panic_tells_and_leaves_a_crash_kernel_alone() {
+        let (to, from) = channel();
+        let register = PanicRegister::new(to, |e| e);
+        let mut known = [0];
+        register.read(0, &mut known);
+        assert_eq!(known, [3]);
+        register.write(0, &[CRASH_KERNEL]);
+        register.write(0, &[]);
+        assert_eq!(events(&from), []);
+        register.write(0, &[PANICKED]);
+        assert_eq!(events(&from), [PowerEvent::Panicked]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::arch::cpuid::{CpuidConfig, guest_leaves, state_components};
 use crate::arch::layout;
 use crate::devices::bus::Bus;
 use crate::devices::console::Console;
-use crate::devices::power::{KeyboardController, PowerRegisters};
+use crate::devices::power::{KeyboardController, PanicRegister, PowerRegisters, ResetBit};
 use crate::devices::serial::SerialPort;
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::balloon::{Balloon, BalloonCounters};
@@ -24,7 +24,7 @@ use crate::devices::virtio::block::{Block, ResizeError};
 use crate::devices::virtio::mmio::{MmioTransport, NOTIFY_OFFSET};
 use crate::disk::Image;
 use crate::kvm::{IrqLines, Kicker, KvmError, System, SystemError, Transport, Vcpu, Vm, VmConfig};
-use crate::loader::{LoadError, load_linux};
+use crate::loader::{LoadError, load_kernel};
 use crate::memory::{GuestRam, PAGE_SIZE};
 
 /// Why a guest could not be started.
@@ -122,7 +122,7 @@ pub(super) fn assemble(
         return Err(GuestError::Devices { asked: devices });
     }
     let acpi = AcpiConfig { vcpus: spec.vcpus, virtio_devices: devices };
-    let entry = load_linux(ram, &spec.memory, &spec.image, &acpi)?;
+    let entry = load_kernel(ram, &spec.memory, &spec.image, &acpi)?;
     let config = VmConfig { irqchip: true, transport: tmem.map(|t| t.transport) };
     let vm = Vm::new(system, ram.clone(), config)?;
     let irqs = vm.irq_lines();
@@ -132,10 +132,7 @@ pub(super) fn assemble(
     irqs.connect(&com1, layout::COM1_GSI)?;
     let serial = Arc::new(SerialPort::new(com1, console.clone()));
     ports.insert(port_range(layout::COM1_PORTS), serial.clone());
-    let keyboard = KeyboardController::new(events.clone(), Event::Power);
-    ports.insert(port_range(layout::I8042_PORTS), Arc::new(keyboard));
-    let power = PowerRegisters::new(events.clone(), Event::Power);
-    ports.insert(port_range(layout::POWER_PORTS), Arc::new(power));
+    insert_power(&mut ports, events);
 
     let mut mmio = Bus::default();
     let mut disks = Vec::new();
@@ -154,9 +151,22 @@ pub(super) fn assemble(
     };
     let vcpus = create_vcpus(system, &vm, spec.vcpus, tmem)?;
     if let Some((boot, _)) = vcpus.first() {
-        boot.start_linux_at(entry)?;
+        boot.start_at(entry)?;
     }
     Ok(Machine { vcpus, ports, mmio, serial, disks, balloon })
+}
+
+/// Every register through which a guest ends itself.
+fn insert_power(ports: &mut Bus, events: &Sender<Event>) {
+    let to = || events.clone();
+    let keyboard = KeyboardController::new(to(), Event::Power);
+    ports.insert(port_range(layout::I8042_PORTS), Arc::new(keyboard));
+    let registers = PowerRegisters::new(to(), Event::Power);
+    ports.insert(port_range(layout::POWER_PORTS), Arc::new(registers));
+    for (port, bit) in [(layout::RESET_CONTROL_PORT, 2), (layout::SYSTEM_CONTROL_PORT, 0)] {
+        ports.insert(one_port(port), Arc::new(ResetBit::new(bit, to(), Event::Power)));
+    }
+    ports.insert(one_port(layout::PANIC_PORT), Arc::new(PanicRegister::new(to(), Event::Power)));
 }
 
 fn event() -> Result<EventFd, GuestError> {
@@ -165,6 +175,10 @@ fn event() -> Result<EventFd, GuestError> {
 
 fn port_range(ports: std::ops::Range<u16>) -> std::ops::Range<u64> {
     u64::from(ports.start)..u64::from(ports.end)
+}
+
+fn one_port(port: u16) -> std::ops::Range<u64> {
+    port_range(port..port + 1)
 }
 
 fn attach(

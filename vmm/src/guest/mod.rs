@@ -1,6 +1,7 @@
 //! One Linux guest: assembled, run by a thread per vCPU, watched by a thread of its own, and ended for one reason.
 
 mod assemble;
+mod halt;
 mod outcome;
 mod run;
 mod spec;

@@ -14,11 +14,15 @@ use crate::kvm::Exit;
 pub enum End {
     /// It powered itself off.
     PowerOff,
-    /// It reset itself: a reboot, or a panic with `panic=-1`.
+    /// It reset itself: a reboot.
     Reset,
+    /// It halted: all its vCPUs sleep with interrupts off, and nothing can wake them.
+    Halted,
+    /// Its kernel panicked, whatever it did afterwards.
+    Panicked,
     /// The host stopped it.
     Stopped,
-    /// It could not go on: triple fault, or a failure of KVM.
+    /// It could not go on: a triple fault that was no reset, or a failure of KVM.
     Died {
         /// The vCPU on which it happened.
         vcpu: u32,

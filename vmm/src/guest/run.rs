@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::assemble::{Ballooned, Disk, GuestError, Machine, assemble};
+use super::halt::{Calls, Watch};
 use super::outcome::{BalloonReport, DiskReport, End, ExitCounts, GuestReport};
 use super::spec::{GuestSpec, TmemService};
 use super::vcpu_thread::{self, Shared};
@@ -26,10 +27,20 @@ const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a vCPU may take to stop before it is kicked again.
 const STOP_PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long a kernel that has panicked may go on: to say the rest, and to reset the machine if it was told to.
+const PANIC_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a guest's supervisor waits for.
 pub(super) enum Event {
     Power(PowerEvent),
-    Died { vcpu: u32, why: String },
+    Died {
+        vcpu: u32,
+        why: String,
+    },
+    /// All vCPUs were asleep for good when they were called.
+    AllAsleep {
+        call: u32,
+    },
     Stop,
     Snapshot(Sender<Snapshot>),
 }
@@ -102,6 +113,8 @@ impl Guest {
             stop: AtomicBool::new(false),
             snapshots: AtomicU32::new(0),
             snapshot_to: Mutex::new(None),
+            calls: Calls::new(spec.vcpus),
+            ram: ram.clone(),
             ports: machine.ports.clone(),
             mmio: machine.mmio.clone(),
             tmem: tmem.map(|t| t.handler.clone()),
@@ -241,19 +254,40 @@ impl Supervisor {
     }
 
     fn wait(&mut self, received: &Receiver<Event>) -> End {
-        loop {
+        let mut halt = Watch::new();
+        let mut panic_ends: Option<Instant> = None;
+        let end = loop {
+            let deadline = panic_ends.map_or(halt.due(), |at| at.min(halt.due()));
             // This thread holds a sender too, so the channel stays open.
-            match received.recv() {
-                Ok(Event::Power(PowerEvent::PowerOff)) => return End::PowerOff,
-                Ok(Event::Power(PowerEvent::Reset)) => return End::Reset,
-                Ok(Event::Died { vcpu, why }) => return End::Died { vcpu, why },
-                Ok(Event::Stop) | Err(_) => return End::Stopped,
+            match received.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Event::Power(PowerEvent::PowerOff)) => break End::PowerOff,
+                Ok(Event::Power(PowerEvent::Reset)) => break End::Reset,
+                Ok(Event::Power(PowerEvent::Panicked)) => {
+                    panic_ends.get_or_insert_with(|| Instant::now() + PANIC_PATIENCE);
+                }
+                Ok(Event::Died { vcpu, why }) => break End::Died { vcpu, why },
+                Ok(Event::AllAsleep { call }) => {
+                    if halt.all_asleep(call) {
+                        break End::Halted;
+                    }
+                }
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break End::Stopped,
                 Ok(Event::Snapshot(to)) => {
                     // Whoever asked may have given up.
                     let _ = to.send(self.snapshot());
                 }
+                Err(RecvTimeoutError::Timeout) => {}
             }
-        }
+            let now = Instant::now();
+            if panic_ends.is_some_and(|at| now >= at) {
+                break End::Panicked;
+            }
+            if now >= halt.due() {
+                halt.call(&self.shared.calls);
+                self.kick_all();
+            }
+        };
+        if panic_ends.is_some() { End::Panicked } else { end }
     }
 
     fn kick_all(&mut self) {

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use kvm_bindings::{
-    KVM_EXIT_XEN, Msrs, kvm_fpu, kvm_lapic_state, kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs, kvm_xcrs,
+    KVM_EXIT_XEN, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_fpu,
+    kvm_lapic_state, kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs, kvm_xcrs,
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
 
 use super::xen::{self, XenExit};
 use super::{Exit, ExitHandler, Failure, KvmError, Registers, TranslateGva, Transport};
-use crate::arch::{msr, regs};
+use crate::arch::msr;
+use crate::arch::regs::{self, Entry};
 use crate::memory::{Gpa, GuestRam};
 
 /// Offset of a local vector table entry in the APIC page (Intel SDM volume 3, table 11-1).
@@ -20,6 +22,9 @@ const APIC_LVT1: usize = 0x360;
 const MODE_NMI: u32 = 0x400;
 const MODE_EXTINT: u32 = 0x700;
 const MODE_MASK: u32 = 0x700;
+
+/// RFLAGS: maskable interrupts are taken.
+const RFLAGS_IF: u64 = 1 << 9;
 
 /// A vCPU. It belongs to one thread; [`super::Kicker`] interrupts it from others.
 #[derive(Debug)]
@@ -114,13 +119,13 @@ impl Vcpu {
         self.fd.set_xcrs(&xcrs).map_err(KvmError::on("set a vCPU's extended state"))
     }
 
-    /// Lets this vCPU start at a 64-bit Linux entry point; the others wait for it to send them start-up interrupts.
+    /// Lets this vCPU start at a kernel's entry; the others wait for it to send them start-up interrupts.
     ///
     /// # Errors
     /// When KVM refuses.
-    pub fn start_linux_at(&self, entry: u64) -> Result<(), KvmError> {
-        let sregs = self.sregs()?;
-        self.set_state(&CpuState { regs: regs::linux_regs(entry), sregs: regs::linux_sregs(sregs) })
+    pub fn start_at(&self, entry: Entry) -> Result<(), KvmError> {
+        let sregs = regs::entry_sregs(entry, self.sregs()?);
+        self.set_state(&CpuState { regs: regs::entry_regs(entry), sregs })
     }
 
     /// The system registers as they are, to be changed and set again.
@@ -138,6 +143,22 @@ impl Vcpu {
     pub fn state(&self) -> Result<CpuState, KvmError> {
         let regs = self.fd.get_regs().map_err(KvmError::on("read a vCPU's registers"))?;
         Ok(CpuState { regs, sregs: self.sregs()? })
+    }
+
+    /// Whether it sleeps and no interrupt can wake it: halted with interrupts off, or never started.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn is_halted_for_good(&self) -> Result<bool, KvmError> {
+        let state = self.fd.get_mp_state().map_err(KvmError::on("tell whether a vCPU runs"))?;
+        Ok(match state.mp_state {
+            KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED => true,
+            KVM_MP_STATE_HALTED => {
+                let regs = self.fd.get_regs().map_err(KvmError::on("read a vCPU's registers"))?;
+                regs.rflags & RFLAGS_IF == 0
+            }
+            _ => false,
+        })
     }
 
     /// Sets all registers.

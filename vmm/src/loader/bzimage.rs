@@ -6,8 +6,9 @@ use std::path::Path;
 use linux_loader::loader::{BzImage, KernelLoader};
 use vm_memory::GuestAddress;
 
-use super::{Kernel, LoadError, check_room};
+use super::{InitrdRoom, Kernel, LoadError, check_room};
 use crate::arch::layout::{self, RamLayout};
+use crate::arch::regs::Entry;
 use crate::memory::GuestRam;
 
 /// First byte after the part of the header that is looked at.
@@ -22,6 +23,8 @@ const SYSSIZE_AT: usize = 0x1f4;
 const VERSION_2_12: u16 = 0x20c;
 /// `xloadflags`: the kernel has a 64-bit entry point.
 const XLF_KERNEL_64: u16 = 1;
+/// `xloadflags`: kernel, boot parameters and initial ramdisk may be above 4 GiB.
+const XLF_CAN_BE_LOADED_ABOVE_4G: u16 = 2;
 /// Distance of the 64-bit entry point from the start of the protected-mode part.
 const ENTRY_64: u64 = 0x200;
 
@@ -64,5 +67,10 @@ pub(super) fn load(
     let runs_at = header.pref_address.max(layout::HIGH_MEMORY_START);
     let end = runs_at.saturating_add(u64::from(header.init_size));
     check_room(layout, path, end)?;
-    Ok(Kernel { entry: loaded.kernel_load.0 + ENTRY_64, end, header: Some(header) })
+    let entry = Entry::Linux64(loaded.kernel_load.0 + ENTRY_64);
+    let initrd = InitrdRoom {
+        below: u64::from(header.initrd_addr_max).saturating_add(1),
+        above_4g: header.xloadflags & XLF_CAN_BE_LOADED_ABOVE_4G != 0,
+    };
+    Ok(Kernel { entry, end, header: Some(header), initrd })
 }

@@ -1,29 +1,37 @@
-//! Puts a Linux kernel, its initial ramdisk, command line and tables into guest memory.
+//! Puts a kernel, its initial ramdisk, command line and tables into guest memory.
 //!
-//! Two kernel formats, one way in: the 64-bit entry point of Linux's boot protocol (`Documentation/arch/x86/boot.rst`),
-//! which a bzImage has 0x200 after its start and an ELF `vmlinux` names in its header.
+//! Two kernel formats, two ways in: the 64-bit entry point of Linux's boot protocol (`Documentation/arch/x86/boot.rst`), which a
+//! bzImage has 0x200 after its start and an ELF `vmlinux` names in its header; and PVH, for an ELF with a note that says so.
 
 mod bzimage;
 mod elf;
 mod error;
+mod foreign;
+mod initrd;
+mod note;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use linux_loader::loader::bootparam::setup_header;
-use vm_memory::{ByteValued, Bytes, GuestAddress};
+use vm_memory::ByteValued;
 
 pub use error::LoadError;
+pub use foreign::Foreign;
+
+use initrd::InitrdRoom;
 
 use crate::arch::acpi::{self, AcpiConfig};
-use crate::arch::boot_params::{self, Initrd};
+use crate::arch::boot_params::{self, SEED_LEN};
 use crate::arch::layout::{self, RamLayout};
-use crate::arch::{gdt, paging};
+use crate::arch::regs::Entry;
+use crate::arch::start_info::start_info;
+use crate::arch::{firmware, gdt, paging};
 use crate::memory::GuestRam;
 
-/// Highest address of an initial ramdisk for a kernel that names none (boot.rst, `initrd_addr_max`).
-const INITRD_MAX_DEFAULT: u64 = 0x37ff_ffff;
+/// Bytes of a file that tell what it is: a bzImage's header, and the section names of an EFI program.
+const HEAD_LEN: u64 = 4096;
 
 /// What to boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,27 +46,29 @@ pub struct LinuxImage {
 
 /// A kernel in guest memory.
 struct Kernel {
-    /// 64-bit entry point.
-    entry: u64,
+    /// Where it is entered, and in which mode.
+    entry: Entry,
     /// First byte that the kernel does not use while it starts.
     end: u64,
     /// A bzImage's setup header.
     header: Option<setup_header>,
+    /// Where it takes an initial ramdisk.
+    initrd: InitrdRoom,
 }
 
-/// Fills `ram` with all that a Linux guest needs at its first instruction, and returns the entry point.
+/// Fills `ram` with all that a guest needs at its first instruction, and returns the entry point.
 ///
 /// # Errors
 /// [`LoadError`], which names the file and what is wrong with it.
-pub fn load_linux(
+pub fn load_kernel(
     ram: &GuestRam,
     layout: &RamLayout,
     image: &LinuxImage,
     machine: &AcpiConfig,
-) -> Result<u64, LoadError> {
-    let kernel = load_kernel(ram, layout, &image.kernel)?;
+) -> Result<Entry, LoadError> {
+    let kernel = load_image(ram, layout, &image.kernel)?;
     let initrd = match &image.initrd {
-        Some(path) => Some(load_initrd(ram, layout, &kernel, path)?),
+        Some(path) => Some(initrd::load(ram, layout, &kernel, path)?),
         None => None,
     };
     let cmdline = image.cmdline.as_bytes();
@@ -68,12 +78,26 @@ pub fn load_linux(
     let low = "boot tables are below 1 MiB, where every layout has RAM";
     ram.write(cmdline, layout::CMDLINE_START).expect(low);
     ram.write(&[0], layout::CMDLINE_START + cmdline.len() as u64).expect(low);
-    let params = boot_params::zero_page(layout, kernel.header, cmdline.len() as u32, initrd);
-    ram.write(params.as_slice(), layout::ZERO_PAGE_START).expect(low);
-    ram.write(&le_bytes(&gdt::boot_gdt()), layout::GDT_START).expect(low);
-    ram.write(&le_bytes(&paging::boot_tables()), layout::PAGE_TABLES_START).expect(low);
+    match kernel.entry {
+        Entry::Linux64(_) => {
+            let params = boot_params::zero_page(layout, kernel.header, cmdline.len() as u32, initrd);
+            ram.write(params.as_slice(), layout::ZERO_PAGE_START).expect(low);
+            ram.write(&boot_params::seed_data(&seed()?), layout::SETUP_DATA_START).expect(low);
+            ram.write(&le_bytes(&gdt::boot_gdt()), layout::GDT_START).expect(low);
+            ram.write(&le_bytes(&paging::boot_tables()), layout::PAGE_TABLES_START).expect(low);
+        }
+        Entry::Pvh(_) => ram.write(&start_info(layout, initrd), layout::START_INFO_START).expect(low),
+    }
+    ram.write(&firmware::reset_code(), layout::RESET_VECTOR).expect(low);
+    ram.write(&layout::RESET_FLAG_UNTOUCHED.to_le_bytes(), layout::RESET_FLAG).expect(low);
     ram.write(&acpi::tables(machine, layout::ACPI_START), layout::ACPI_START).expect(low);
     Ok(kernel.entry)
+}
+
+fn seed() -> Result<[u8; SEED_LEN], LoadError> {
+    let mut seed = [0; SEED_LEN];
+    getrandom::fill(&mut seed).map_err(LoadError::Seed)?;
+    Ok(seed)
 }
 
 fn le_bytes(words: &[u64]) -> Vec<u8> {
@@ -90,11 +114,11 @@ fn open(path: &Path) -> Result<(File, u64), LoadError> {
     Ok((file, meta.len()))
 }
 
-fn load_kernel(ram: &GuestRam, layout: &RamLayout, path: &Path) -> Result<Kernel, LoadError> {
+fn load_image(ram: &GuestRam, layout: &RamLayout, path: &Path) -> Result<Kernel, LoadError> {
     let (mut file, len) = open(path)?;
     let mut head = Vec::new();
     file.by_ref()
-        .take(bzimage::HEADER_END as u64)
+        .take(HEAD_LEN)
         .read_to_end(&mut head)
         .map_err(|source| LoadError::Open { path: path.into(), source })?;
     if head.starts_with(elf::MAGIC) {
@@ -103,40 +127,22 @@ fn load_kernel(ram: &GuestRam, layout: &RamLayout, path: &Path) -> Result<Kernel
     if bzimage::is_one(&head) {
         return bzimage::load(ram, layout, path, &mut file, len, &head);
     }
-    Err(LoadError::NotAKernel { path: path.into() })
+    let path = path.into();
+    Err(match foreign::recognise(&head) {
+        Some(kind) => LoadError::Foreign { path, kind },
+        None => LoadError::NotAKernel { path },
+    })
 }
 
 /// Refuses a kernel that needs memory up to `end` when low RAM ends earlier.
 fn check_room(layout: &RamLayout, path: &Path, end: u64) -> Result<(), LoadError> {
+    if end > layout::LOW_RAM_END {
+        return Err(LoadError::TooHigh { path: path.into(), needed: end });
+    }
     if end > layout.low().end {
         return Err(LoadError::KernelTooLarge { path: path.into(), needed: end, memory: layout.size() });
     }
     Ok(())
-}
-
-/// Puts the ramdisk as high as the kernel allows, out of the way of its decompression.
-fn load_initrd(
-    ram: &GuestRam,
-    layout: &RamLayout,
-    kernel: &Kernel,
-    path: &Path,
-) -> Result<Initrd, LoadError> {
-    let (mut file, size) = open(path)?;
-    let highest = kernel.header.map_or(INITRD_MAX_DEFAULT, |h| u64::from(h.initrd_addr_max));
-    let top = layout.low().end.min(highest.saturating_add(1));
-    let addr = top.checked_sub(size).map(|a| a & !0xfff).filter(|a| *a >= kernel.end);
-    let Some(addr) = addr else {
-        return Err(LoadError::InitrdTooLarge {
-            path: path.into(),
-            size,
-            free: top.saturating_sub(kernel.end),
-            memory: layout.size(),
-        });
-    };
-    ram.mmap()
-        .read_exact_volatile_from(GuestAddress(addr), &mut file, size as usize)
-        .map_err(|_| LoadError::Truncated { path: path.into() })?;
-    Ok(Initrd { addr: addr as u32, size: size as u32 })
 }
 
 #[cfg(test)]

@@ -13,8 +13,12 @@ use crate::guest::{BalloonReport, DiskReport, End, ExitCounts};
 pub enum EndKind {
     /// It powered itself off.
     PowerOff,
-    /// It reset itself: a reboot, or a panic with `panic=-1`.
+    /// It reset itself: a reboot.
     Reset,
+    /// It halted itself, without power-off.
+    Halted,
+    /// Its kernel panicked.
+    Panicked,
     /// It was stopped from outside.
     Stopped,
     /// It could not go on.
@@ -28,6 +32,8 @@ impl From<&End> for EndKind {
         match end {
             End::PowerOff => Self::PowerOff,
             End::Reset => Self::Reset,
+            End::Halted => Self::Halted,
+            End::Panicked => Self::Panicked,
             End::Stopped => Self::Stopped,
             End::Died { .. } => Self::Died,
         }
@@ -71,12 +77,12 @@ pub struct SessionReport {
 }
 
 impl SessionReport {
-    /// 0 when all guests powered off; else that of the worst guest: 3 reset, 4 died or not started, 130 stopped.
+    /// 0 when all guests powered off; else that of the worst guest: 3 reset or halted, 4 panicked, died or not started, 130 stopped.
     pub fn exit_status(&self) -> u8 {
         let status = |entry: &Entry| match entry.end {
             EndKind::PowerOff => 0,
-            EndKind::Reset => 3,
-            EndKind::Died | EndKind::NotStarted => 4,
+            EndKind::Reset | EndKind::Halted => 3,
+            EndKind::Panicked | EndKind::Died | EndKind::NotStarted => 4,
             EndKind::Stopped => 130,
         };
         self.guests.iter().map(status).max().unwrap_or(0)
@@ -88,6 +94,8 @@ impl fmt::Display for Entry {
         let end = match self.end {
             EndKind::PowerOff => "powered off",
             EndKind::Reset => "reset itself",
+            EndKind::Halted => "halted",
+            EndKind::Panicked => "panicked",
             EndKind::Stopped => "was stopped",
             EndKind::Died => "died",
             EndKind::NotStarted => {
@@ -142,6 +150,8 @@ mod tests {
         };
         assert_eq!(status(&[EndKind::PowerOff, EndKind::PowerOff]), 0);
         assert_eq!(status(&[EndKind::PowerOff, EndKind::Reset]), 3);
+        assert_eq!(status(&[EndKind::PowerOff, EndKind::Halted]), 3);
+        assert_eq!(status(&[EndKind::Panicked, EndKind::Halted]), 4);
         assert_eq!(status(&[EndKind::Died, EndKind::Reset]), 4);
         assert_eq!(status(&[EndKind::NotStarted]), 4);
         assert_eq!(status(&[EndKind::Stopped, EndKind::PowerOff]), 130);
