@@ -16,7 +16,7 @@ pub(crate) struct Report {
 pub(crate) struct Guest {
     /// Its name.
     pub(crate) name: String,
-    /// How it ended: `power-off`, `reset`, `stopped`, `died`, `not-started`.
+    /// How it ended: `power-off`, `reset`, `halted`, `panicked`, `stopped`, `died`, `not-started`.
     pub(crate) end: String,
     /// How its hypercalls travel, `xen` or `port`; nothing without tmem.
     pub(crate) transport: Option<String>,

@@ -26,6 +26,7 @@ mod memory;
 mod report;
 mod smoke;
 mod steps;
+mod tiny;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;

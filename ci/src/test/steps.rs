@@ -72,7 +72,11 @@ pub(super) static STEPS: &[Step] = &[
         "hosts that the driver refuses, that refuse everything or lose pages; no unloading while in use",
         guests::bad_hosts,
     ),
-    guest("linux-ends", "Linux guests power off, reset, die and are stopped, each alone", ends::ends),
+    guest(
+        "linux-ends",
+        "Linux guests power off, reset in every way, halt, panic, die and are stopped, each alone",
+        ends::ends,
+    ),
     guest(
         "linux-memory",
         "Linux guests give memory back, by themselves or because `tmem control` asks, and get it again; pools through /dev/tmem",
