@@ -21,6 +21,8 @@ const OEM_TABLE_ID: [u8; 8] = *b"TMEMVM  ";
 const OEM_REVISION: u32 = 1;
 /// FADT IAPC_BOOT_ARCH: no VGA, no MSI, no CMOS clock; bit 1 (8042) stays clear, so the keyboard is not probed.
 const BOOT_ARCH: u16 = 1 << 2 | 1 << 3 | 1 << 5;
+/// Notification value of a button.
+const BUTTON_PRESSED: u8 = 0x80;
 /// Length of the header common to all tables.
 const HEADER: u32 = 36;
 
@@ -70,7 +72,7 @@ fn fadt(dsdt: u64) -> impl Aml {
         .dsdt_64(dsdt)
         .flag(Flags::HwReducedAcpi)
         .flag(Flags::ResetRegSup)
-        // Set means "not a fixed feature": there is no button at all.
+        // Set means "not a fixed feature": the power button is a device, and there is no sleep button.
         .flag(Flags::PwrButton)
         .flag(Flags::SlpButton);
     fadt.iapc_boot_arch = BOOT_ARCH.into();
@@ -97,6 +99,7 @@ fn dsdt(config: &AcpiConfig) -> impl Aml {
     sdt.append_slice(&bytes(&s5));
     sdt.append_slice(&com1());
     sdt.append_slice(&panic_device());
+    sdt.append_slice(&power_button());
     for index in 0..config.virtio_devices {
         sdt.append_slice(&virtio(index));
     }
@@ -138,6 +141,44 @@ fn panic_device() -> Vec<u8> {
                 ),
             ],
         )],
+    ))
+}
+
+/// The power button, and the generic event device whose interrupt says that it was pressed: what a hardware-reduced machine
+/// has in the place of fixed buttons (ACPI 6.5, sections 4.8.2.2.1.2 and 5.6.9).
+fn power_button() -> Vec<u8> {
+    let button = Path::new("\\_SB_.PWRB");
+    let notify = aml::Notify::new(&button, &BUTTON_PRESSED);
+    let pressed = aml::Method::new("_EVT".into(), 1, true, vec![&notify]);
+    bytes(&Scope::new(
+        "_SB_".into(),
+        vec![
+            &Device::new(
+                "PWRB".into(),
+                vec![
+                    &Name::new("_HID".into(), &EISAName::new("PNP0C0C")),
+                    &Name::new("_UID".into(), &aml::ZERO),
+                ],
+            ),
+            &Device::new(
+                "GED_".into(),
+                vec![
+                    &Name::new("_HID".into(), &"ACPI0013"),
+                    &Name::new("_UID".into(), &aml::ZERO),
+                    &Name::new(
+                        "_CRS".into(),
+                        &ResourceTemplate::new(vec![&Interrupt::new(
+                            true,
+                            true,
+                            false,
+                            false,
+                            layout::POWER_BUTTON_GSI,
+                        )]),
+                    ),
+                    &pressed,
+                ],
+            ),
+        ],
     ))
 }
 
@@ -211,7 +252,7 @@ mod tests {
     #[test]
     fn tables_when_largest_fit_their_room() {
         let config = AcpiConfig { vcpus: layout::MAX_VCPUS, virtio_devices: layout::MAX_VIRTIO_DEVICES };
-        assert!((tables(&config, START).len() as u64) < layout::RESET_VECTOR - START);
+        assert!((tables(&config, START).len() as u64) < layout::MP_TABLE_START - START);
     }
 
     #[test]
@@ -250,5 +291,7 @@ mod tests {
         assert_eq!(count(b"LNRO0005"), 2);
         assert_eq!(count(&(layout::virtio_mmio_addr(1) as u32).to_le_bytes()), 1);
         assert_eq!(count(b"_S5_"), 1);
+        assert_eq!((count(b"ACPI0013"), count(b"QEMU0001")), (1, 1));
+        assert_eq!(count(b"\x86\\\x2e_SB_PWRB\x0a\x80"), 1, "Notify(\\_SB.PWRB, 0x80)");
     }
 }

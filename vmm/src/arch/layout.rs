@@ -47,6 +47,8 @@ pub const CMDLINE_MAX: usize = 2048;
 pub const EBDA_START: u64 = 0x9fc00;
 /// ACPI tables: inside the area that old kernels scan for the RSDP (ACPI 6.5, section 5.2.5.1).
 pub const ACPI_START: u64 = 0xe0000;
+/// The MP table: inside the area that kernels scan for it (MultiProcessor Specification 1.4, section 4).
+pub const MP_TABLE_START: u64 = 0xf_0000;
 /// Where a processor begins after a reset, and where Linux jumps to in real mode when it knows no other way to reset.
 pub const RESET_VECTOR: u64 = 0xf_fff0;
 /// First byte above the firmware area: kernels load here or higher.
@@ -72,6 +74,8 @@ pub const VIRTIO_FIRST_GSI: u32 = 5;
 /// Most virtio-mmio devices: one I/O APIC pin each.
 pub const MAX_VIRTIO_DEVICES: usize = (IOAPIC_PINS - VIRTIO_FIRST_GSI) as usize;
 
+/// Interrupt of the power button: that of the second serial line, which no guest has.
+pub const POWER_BUTTON_GSI: u32 = 3;
 /// Ports of the first serial line.
 pub const COM1_PORTS: Range<u16> = 0x3f8..0x400;
 /// Interrupt of the first serial line.
@@ -201,7 +205,8 @@ mod tests {
             PAGE_TABLES_START..PAGE_TABLES_START + 6 * 4096,
             SETUP_DATA_START..SETUP_DATA_START + 4096,
             CMDLINE_START..CMDLINE_START + CMDLINE_MAX as u64,
-            ACPI_START..RESET_VECTOR,
+            ACPI_START..MP_TABLE_START,
+            MP_TABLE_START..RESET_VECTOR,
             RESET_VECTOR..HIGH_MEMORY_START,
         ];
         assert!(rooms.windows(2).all(|w| w[0].end <= w[1].start));

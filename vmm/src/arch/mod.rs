@@ -4,10 +4,12 @@
 
 pub mod acpi;
 pub mod boot_params;
+pub mod cmdline;
 pub mod cpuid;
 pub mod firmware;
 pub mod gdt;
 pub mod layout;
+pub mod mptable;
 pub mod msr;
 pub mod paging;
 pub mod regs;

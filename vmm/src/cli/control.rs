@@ -15,7 +15,7 @@ use crate::config::Size;
 use crate::control::{Request, ask};
 use crate::memory::PAGE_SIZE;
 
-/// Ask a running `tmem run --control SOCKET`: show its guests, or change what one of them may have
+/// Ask a running `tmem run --control SOCKET`: show its guests, have one of them end, or change what it may have
 ///
 /// What is changed holds until it is changed again or the guest ends; the guest's state after the change is printed. A balloon follows
 /// its target in the guest's own time: see how far it is with `guests`. Exit status: 0 when it was done, 1 when it was not; what
@@ -37,6 +37,7 @@ pub(super) struct ControlArgs {
 
 const REQUESTS: &str = r#"What the socket is asked, one line each; sizes are in bytes:
   {"do":"guests"}
+  {"do":"stop","guest":"a"}
   {"do":"balloon","guest":"a","bytes":16777216}
   {"do":"cap","guest":"a","bytes":33554432}
   {"do":"cap","guest":"a","bytes":null}
@@ -50,6 +51,11 @@ The answer is a line too: {"ok":...}, or {"error":"why"} when nothing was done."
 enum Action {
     /// Show what the store and every running guest hold and have done
     Guests,
+    /// Ask a guest to end, by its power button: a distribution shuts itself down, in its own time and only if it wants to
+    Stop {
+        /// The guest's name
+        guest: String,
+    },
     /// Have a guest put so much memory into its balloon: all that it takes is the host's; less than before gives it back
     Balloon {
         /// The guest's name
@@ -111,6 +117,7 @@ impl Action {
     fn request(&self) -> Result<Request, clap::Error> {
         Ok(match self {
             Self::Guests => Request::Guests,
+            Self::Stop { guest } => Request::Stop { guest: guest.clone() },
             Self::Balloon { guest, size } => Request::Balloon { guest: guest.clone(), bytes: size.0 },
             Self::Cap { guest, size } => Request::Cap { guest: guest.clone(), bytes: size.0 },
             Self::Share { reservation: None, weight: None, .. } => {

@@ -22,6 +22,11 @@ const REQUEST_MAX: usize = 4096;
 pub enum Request {
     /// What the store and every guest that runs hold and have done: a line of `tmem run --stats`.
     Guests,
+    /// The guest shall end by itself: its power button is pressed.
+    Stop {
+        /// Its name.
+        guest: String,
+    },
     /// The guest shall have so many bytes in its balloon.
     Balloon {
         /// Its name.

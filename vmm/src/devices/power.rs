@@ -1,10 +1,11 @@
-//! How a guest ends itself: the FADT's registers, the PC's older ways to reset, and the register that tells of a panic.
+//! How a guest ends: the FADT's registers, the PC's older ways to reset, the register that tells of a panic, and the power button.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
 
 use parking_lot::Mutex;
 use vm_superio::{I8042Device, Trigger};
+use vmm_sys_util::eventfd::EventFd;
 
 use super::bus::BusDevice;
 use crate::arch::layout;
@@ -96,6 +97,23 @@ impl<E: Send> BusDevice for ResetBit<E> {
         if value & self.bit != 0 {
             self.line.raise(PowerEvent::Reset);
         }
+    }
+}
+
+/// The power button, which the host presses: an interrupt that the tables call so.
+#[derive(Debug)]
+pub struct PowerButton(EventFd);
+
+impl PowerButton {
+    /// A button that interrupts through `irq`.
+    pub fn new(irq: EventFd) -> Self {
+        Self(irq)
+    }
+
+    /// Presses it. What the guest makes of that is its own business.
+    pub fn press(&self) {
+        // A full counter means that the interrupt is about to be raised anyway.
+        let _ = self.0.write(1);
     }
 }
 
@@ -209,6 +227,14 @@ mod tests {
         control.write(0, &[0b1110]);
         control.read(0, &mut value);
         assert_eq!((value, events(&from)), ([0b1010], vec![PowerEvent::Reset]));
+    }
+
+    #[test]
+    fn power_button_when_pressed_signals_once() {
+        let button = PowerButton::new(EventFd::new(libc::EFD_NONBLOCK).unwrap());
+        assert!(button.0.read().is_err());
+        button.press();
+        assert_eq!(button.0.read().unwrap(), 1);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::arch::cpuid::{CpuidConfig, guest_leaves, state_components};
 use crate::arch::layout;
 use crate::devices::bus::Bus;
 use crate::devices::console::Console;
-use crate::devices::power::{KeyboardController, PanicRegister, PowerRegisters, ResetBit};
+use crate::devices::power::{KeyboardController, PanicRegister, PowerButton, PowerRegisters, ResetBit};
 use crate::devices::serial::SerialPort;
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::balloon::{Balloon, BalloonCounters};
@@ -92,6 +92,23 @@ pub(super) struct Ballooned {
     pub(super) ram: GuestRam,
 }
 
+/// The power button as the guest's owner sees it.
+pub(super) struct Button {
+    button: PowerButton,
+    irqs: IrqLines,
+}
+
+impl Button {
+    /// Presses it if the guest would notice; whether it does.
+    pub(super) fn press(&self) -> Result<bool, KvmError> {
+        let heard = self.irqs.is_heard(layout::POWER_BUTTON_GSI)?;
+        if heard {
+            self.button.press();
+        }
+        Ok(heard)
+    }
+}
+
 /// A guest ready to run.
 pub(super) struct Machine {
     pub(super) vcpus: Vec<(Vcpu, Kicker)>,
@@ -100,6 +117,7 @@ pub(super) struct Machine {
     pub(super) serial: Arc<SerialPort<Console>>,
     pub(super) disks: Vec<Arc<Disk>>,
     pub(super) balloon: Option<Arc<Ballooned>>,
+    pub(super) button: Arc<Button>,
 }
 
 /// Assembles the machine that `spec` describes over `ram`, with `images` as its disks; power events go to `events`.
@@ -133,6 +151,9 @@ pub(super) fn assemble(
     let serial = Arc::new(SerialPort::new(com1, console.clone()));
     ports.insert(port_range(layout::COM1_PORTS), serial.clone());
     insert_power(&mut ports, events);
+    let pressed = event()?;
+    irqs.connect(&pressed, layout::POWER_BUTTON_GSI)?;
+    let button = Arc::new(Button { button: PowerButton::new(pressed), irqs: irqs.clone() });
 
     let mut mmio = Bus::default();
     let mut disks = Vec::new();
@@ -153,7 +174,7 @@ pub(super) fn assemble(
     if let Some((boot, _)) = vcpus.first() {
         boot.start_at(entry)?;
     }
-    Ok(Machine { vcpus, ports, mmio, serial, disks, balloon })
+    Ok(Machine { vcpus, ports, mmio, serial, disks, balloon, button })
 }
 
 /// Every register through which a guest ends itself.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::assemble::{Ballooned, Disk, GuestError, Machine, assemble};
+use super::assemble::{Ballooned, Button, Disk, GuestError, Machine, assemble};
 use super::halt::{Calls, Watch};
 use super::outcome::{BalloonReport, DiskReport, End, ExitCounts, GuestReport};
 use super::spec::{GuestSpec, TmemService};
@@ -19,7 +19,7 @@ use crate::devices::power::PowerEvent;
 use crate::devices::serial::SerialPort;
 use crate::devices::virtio::block::{DiskCounters, ResizeError};
 use crate::disk::Image;
-use crate::kvm::{Kicker, System};
+use crate::kvm::{Kicker, KvmError, System};
 use crate::memory::GuestRam;
 
 /// How long a vCPU may take to answer a request for its registers before it is reported as stuck in the kernel.
@@ -87,6 +87,7 @@ pub struct Guest {
     serial: Arc<SerialPort<Console>>,
     disks: Vec<Arc<Disk>>,
     balloon: Option<Arc<Ballooned>>,
+    button: Arc<Button>,
     supervisor: JoinHandle<GuestReport>,
 }
 
@@ -108,7 +109,7 @@ impl Guest {
         let machine = assemble(system, spec, images, ram, tmem, &console, &events)?;
         let serial = machine.serial.clone();
         let disks = machine.disks.clone();
-        let balloon = machine.balloon.clone();
+        let (balloon, button) = (machine.balloon.clone(), machine.button.clone());
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             snapshots: AtomicU32::new(0),
@@ -129,7 +130,7 @@ impl Guest {
         };
         let supervisor =
             std::thread::Builder::new().spawn(supervise).map_err(GuestError::host("a thread for a guest"))?;
-        Ok(Self { name, events, console, serial, disks, balloon, supervisor })
+        Ok(Self { name, events, console, serial, disks, balloon, button, supervisor })
     }
 
     /// The guest's name.
@@ -175,6 +176,14 @@ impl Guest {
             return Err(DiskResizeError::Unknown { id: id.into(), known });
         };
         disk.resize(bytes).map_err(|source| DiskResizeError::Refused { id: id.into(), source })
+    }
+
+    /// Presses the guest's power button, if its kernel listens to it; whether it does.
+    ///
+    /// # Errors
+    /// When KVM does not tell.
+    pub fn press_power_button(&self) -> Result<bool, KvmError> {
+        self.button.press()
     }
 
     /// Ends the guest as if its power were cut. It may have ended already.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use kvm_bindings::{
-    CpuId, KVM_CAP_PMU_CAPABILITY, KVM_PIT_SPEAKER_DUMMY, KVM_PMU_CAP_DISABLE, kvm_cpuid_entry2,
-    kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
+    CpuId, KVM_CAP_PMU_CAPABILITY, KVM_IRQCHIP_IOAPIC, KVM_PIT_SPEAKER_DUMMY, KVM_PMU_CAP_DISABLE,
+    kvm_cpuid_entry2, kvm_enable_cap, kvm_irqchip, kvm_pit_config, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{IoEventAddress, VmFd};
 use vmm_sys_util::eventfd::EventFd;
@@ -14,6 +14,9 @@ use tmem_host::Transport;
 
 use crate::arch::layout;
 use crate::memory::GuestRam;
+
+/// An I/O APIC's redirection entry: the guest does not take the interrupt.
+const IOAPIC_MASKED: u64 = 1 << 16;
 
 /// What kind of machine to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +113,22 @@ impl IrqLines {
     /// When KVM refuses.
     pub fn connect(&self, event: &EventFd, gsi: u32) -> Result<(), KvmError> {
         self.fd.register_irqfd(event, gsi).map_err(KvmError::on("connect an interrupt"))
+    }
+
+    /// Whether the guest takes interrupt `gsi`, as its I/O APIC says.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn is_heard(&self, gsi: u32) -> Result<bool, KvmError> {
+        let mut chip = kvm_irqchip { chip_id: KVM_IRQCHIP_IOAPIC, ..Default::default() };
+        self.fd.get_irqchip(&mut chip).map_err(KvmError::on("read the I/O APIC"))?;
+        // SAFETY: KVM filled the part of the union that belongs to the chip that was asked for.
+        let table = unsafe { chip.chip.ioapic.redirtbl };
+        Ok(table.get(gsi as usize).is_some_and(|entry| {
+            // SAFETY: an entry is 64 bits, whatever the guest wrote.
+            let bits = unsafe { entry.bits };
+            bits & IOAPIC_MASKED == 0
+        }))
     }
 
     /// From now on, the guest's 32-bit write of `value` to `addr` signals `event` instead of leaving the kernel.

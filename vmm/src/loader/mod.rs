@@ -27,7 +27,7 @@ use crate::arch::boot_params::{self, SEED_LEN};
 use crate::arch::layout::{self, RamLayout};
 use crate::arch::regs::Entry;
 use crate::arch::start_info::start_info;
-use crate::arch::{firmware, gdt, paging};
+use crate::arch::{cmdline, firmware, gdt, mptable, paging};
 use crate::memory::GuestRam;
 
 /// Bytes of a file that tell what it is: a bzImage's header, and the section names of an EFI program.
@@ -71,7 +71,8 @@ pub fn load_kernel(
         Some(path) => Some(initrd::load(ram, layout, &kernel, path)?),
         None => None,
     };
-    let cmdline = image.cmdline.as_bytes();
+    let cmdline = cmdline::with_devices(&image.cmdline, machine.virtio_devices);
+    let cmdline = cmdline.as_bytes();
     if cmdline.len() >= layout::CMDLINE_MAX || cmdline.contains(&0) {
         return Err(LoadError::Cmdline { len: cmdline.len() });
     }
@@ -91,6 +92,7 @@ pub fn load_kernel(
     ram.write(&firmware::reset_code(), layout::RESET_VECTOR).expect(low);
     ram.write(&layout::RESET_FLAG_UNTOUCHED.to_le_bytes(), layout::RESET_FLAG).expect(low);
     ram.write(&acpi::tables(machine, layout::ACPI_START), layout::ACPI_START).expect(low);
+    ram.write(&mptable::tables(machine.vcpus), layout::MP_TABLE_START).expect(low);
     Ok(kernel.entry)
 }
 

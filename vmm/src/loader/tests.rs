@@ -289,6 +289,22 @@ fn kernel_when_built_for_above_three_gib_is_not_told_to_take_more_memory() {
 }
 
 #[test]
+fn command_line_when_acpi_is_off_names_the_devices_of_the_machine() {
+    let dir = dir();
+    let layout = RamLayout::new(32 * MIB).unwrap();
+    let ram = GuestRam::new(&layout).unwrap();
+    let kernel = file(&dir, "k", &bzimage(64));
+    let image = LinuxImage { kernel, initrd: None, cmdline: "acpi=off".into() };
+    load_kernel(&ram, &layout, &image, &AcpiConfig { vcpus: 2, virtio_devices: 1 }).unwrap();
+    let mut cmdline = [1u8; 46];
+    ram.read(&mut cmdline, layout::CMDLINE_START).unwrap();
+    assert_eq!(&cmdline, b"acpi=off virtio_mmio.device=4096@0xd0000000:5\0");
+    let mut table = [0; 4];
+    ram.read(&mut table, layout::MP_TABLE_START).unwrap();
+    assert_eq!(&table, b"_MP_");
+}
+
+#[test]
 fn seed_when_two_guests_are_loaded_differs() {
     let dir = dir();
     let kernel = file(&dir, "k", &bzimage(64));

@@ -13,6 +13,7 @@ use super::tmem::Share;
 use crate::config::check_balloon;
 use crate::control::{Request, Server, ServerError};
 use crate::guest::Guest;
+use crate::kvm::KvmError;
 
 /// How long the main loop may take to begin with an answer. It may be asking a vCPU that does not answer itself for its registers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,6 +79,11 @@ impl Session {
                 }
                 slot
             }
+            Request::Stop { guest } => {
+                let (slot, running, _) = self.running(guest)?;
+                press(guest, running.press_power_button())?;
+                slot
+            }
             Request::Cap { guest, bytes } => {
                 let (slot, client) = self.client(guest)?;
                 set_cap(client, *bytes);
@@ -125,6 +131,17 @@ impl Session {
                 Err(format!("guest `{name}` was never started: what `tmem run` says tells why"))
             }
         }
+    }
+}
+
+/// What is said of a power button that was pressed.
+fn press(guest: &str, heard: Result<bool, KvmError>) -> Result<(), String> {
+    match heard {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!(
+            "guest `{guest}` does not listen to its power button: its kernel has not come so far yet, or has no ACPI"
+        )),
+        Err(error) => Err(error.to_string()),
     }
 }
 
