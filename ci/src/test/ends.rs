@@ -41,7 +41,7 @@ pub(super) fn ends(context: &Context, name: &str) -> Ending {
         for (file, kernel) in [("crash", tiny::crash()), ("pvh", tiny::pvh())] {
             let from = Context::dir().join(file);
             std::fs::write(&from, kernel)?;
-            added.push(Added { from, to: format!("/lab/{file}").into() });
+            added.push(Added { from, to: format!("/lab/{file}") });
         }
         let guests = vec![KernelId::Small, KernelId::Stock(Series::V6_12)];
         let job = Job { added, guests, ..Context::job(name, SCRIPT) };

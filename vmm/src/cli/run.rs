@@ -40,13 +40,13 @@ pub(super) struct RunArgs {
     #[arg(value_name = "FILE.toml", value_parser = PathBufValueParser::new().try_map(toml_file), conflicts_with_all = ["kernel", "initrd", "cmdline",
         "memory", "vcpus", "disk", "balloon", "name", "transport", "tmem_cap", "no_tmem", "pools", "console", "store", "codec"])]
     file: Option<PathBuf>,
-    /// Kernel: a bzImage (/boot/vmlinuz-*) or an ELF vmlinux
+    /// Kernel: a bzImage (/boot/vmlinuz-*), an ELF vmlinux, or any ELF with a PVH entry
     #[arg(long, value_name = "FILE", help_heading = "One guest")]
     kernel: Option<PathBuf>,
     /// Initial ramdisk
     #[arg(long, value_name = "FILE", help_heading = "One guest")]
     initrd: Option<PathBuf>,
-    /// Kernel command line
+    /// Kernel command line; with `acpi=off` in it, a word is added for each disk and balloon, which no table names then
     #[arg(long, value_name = "TEXT", default_value = DEFAULT_CMDLINE, help_heading = "One guest")]
     cmdline: String,
     /// Memory, such as 64M: a whole number of 4 KiB pages, at least 16M
@@ -105,7 +105,7 @@ pub(super) struct RunArgs {
     /// Write what the store and every guest hold and do here, a JSON line every second
     #[arg(long, value_name = "FILE.jsonl")]
     stats: Option<PathBuf>,
-    /// Listen on this socket, which only its owner may use, for `tmem control`: show guests, change balloons, caps and shares
+    /// Listen on this socket, which only its owner may use, for `tmem control`: show guests, stop them, change balloons, caps and shares
     #[arg(long, value_name = "SOCKET")]
     control: Option<PathBuf>,
     /// Write each guest's console output to DIR/NAME.log
