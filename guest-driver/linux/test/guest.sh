@@ -284,6 +284,29 @@ scenario_huge_pages_refused_in_the_middle() {
 	swap_off && unload
 }
 
+# All of the machine is short of memory, not one group, so that clones for the parts that are refused have to be waited for, by
+# a task whose plug is pulled meanwhile. What is then used after it was freed is seen where that is poisoned: by KASAN, or with
+# slub_debug=FZPU,kmalloc-4k on the command line.
+scenario_huge_pages_refused_in_parts_while_clones_are_waited_for() {
+	fake || { wrong "needs the test host"; return 2; }
+	memory=$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)
+	# More than half of it (in KiB) is for the host (in pages), and five quarters of it are filled as fast as can be.
+	load backing="$BACKING" test_pages=$((memory / 7)) test_refuse_every=3 || return 1
+	swap_on || { wrong "swapon"; return 1; }
+	echo always >/sys/kernel/mm/transparent_hugepage/enabled
+	huge=$(vmstat thp_swpout) jobs=
+	for job in 1 2; do
+		tmem-workload run --memory $((memory * 5 / 8192))M --passes "${PASSES:-2}" --thp always --mix same=100 --write-share 100 \
+			>/tmp/workload.$job 2>&1 &
+		jobs="$jobs $!"
+	done
+	for job in $jobs; do wait "$job" || { tail -20 /tmp/workload.?; wrong "tmem-workload failed"; return 1; }; done
+	huge=$(($(vmstat thp_swpout) - huge))
+	say "huge pages swapped out whole: $huge, puts $(stat puts), refused $(stat puts_refused), to the disk $(stat backing_writes)"
+	[ $huge -gt 0 ] && [ "$(stat backing_writes)" -gt 1000 ] || { wrong "huge pages were not refused in parts"; return 1; }
+	swap_off && unload
+}
+
 scenario_refused_puts_without_backing_keep_pages_in_memory() {
 	fake || { wrong "needs the test host"; return 2; }
 	load size=512M || return 1
