@@ -10,6 +10,8 @@
 struct tmem_drain {
 	struct tmem_slots *slots;
 	struct delayed_work work;
+	/* The chunk to go on with. */
+	u64 next;
 };
 
 void tmem_drain_init(struct tmem_drain *drain, struct tmem_slots *slots);
@@ -18,7 +20,7 @@ void tmem_drain_exit(struct tmem_drain *drain);
 /* From swap_slot_free_notify: under spinlocks. */
 void tmem_drain_slot(struct tmem_drain *drain, u64 slot);
 
-/* Flushes now what can be had without waiting; returns the number of slots. May sleep. */
-unsigned long tmem_drain_now(struct tmem_drain *drain);
+/* Flushes now as many slots as a chunk has, where there are so many that need no waiting; returns the number. May sleep. */
+unsigned int tmem_drain_for_put(struct tmem_drain *drain);
 
 #endif /* TMEM_DRAIN_H */

@@ -24,7 +24,7 @@ static void tmem_io_spans(struct tmem_store *store, struct tmem_span *spans, uns
 	tmem_spans_put(&store->slots, spans, n, backed);
 	for (i = 0; i < n; i++) {
 		/* Dead pages may be what fills the guest's cap: one more try without them. */
-		if (spans[i].elsewhere && !spans[i].failed && tmem_drain_now(&store->drain))
+		if (spans[i].elsewhere && !spans[i].failed && tmem_drain_for_put(&store->drain))
 			tmem_spans_put(&store->slots, &spans[i], 1, backed);
 	}
 }
