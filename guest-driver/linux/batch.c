@@ -9,6 +9,7 @@
 
 #include "batch.h"
 #include "host.h"
+#include "proof.h"
 #include "stats.h"
 
 /* No answer of any operation, so an entry that the host did not run is never taken for one that worked. */
@@ -124,6 +125,24 @@ static void tmem_run_together(struct tmem_batch *batch, unsigned int first, unsi
 		swap(batch->entry[i], batch->entry[first + i]);
 }
 
+/* The host has not shown yet that it keeps pages. What is left of the entries asks for none or drops some. */
+static unsigned int tmem_run_unproven(struct tmem_batch *batch)
+{
+	unsigned int i, exits = 0;
+
+	for (i = 0; i < batch->n; i++) {
+		if ((batch->entry[i].rdi & 0xff) == TMEM_OP_PUT) {
+			/* As a full host says; an older page it cannot have. */
+			batch->entry[i].status = -ENOMEM;
+			tmem_proof_wanted();
+			continue;
+		}
+		tmem_run_singly(batch, i, 1);
+		exits++;
+	}
+	return exits;
+}
+
 /*
  * Runs the entries in order, in as few exits as the limit allows. Each entry's status is then what the host answered;
  * where it did not answer, an error. Returns how many exits it took.
@@ -132,6 +151,8 @@ unsigned int tmem_batch_run(struct tmem_batch *batch)
 {
 	unsigned int first, n, exits = 0;
 
+	if (unlikely(!tmem_proven()))
+		return tmem_run_unproven(batch);
 	for (first = 0; first < batch->n; first += n, exits++) {
 		n = min(batch->n - first, tmem_limit);
 		if (n == 1)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Finding the host and making sure of it.
+ * Finding the host.
  *
  * A host that is not there, or that is not what it says, must never look like success: pages given to it would be
  * lost. So the CPUID signature comes first, every answer is compared with the exact value that the ABI names, and one
- * page makes the round trip before the block device exists.
+ * page makes the round trip before any other is given to it (proof.c).
  */
 #define pr_fmt(fmt) "tmem: " fmt
 
@@ -12,11 +12,11 @@
 #include <linux/io.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "host.h"
-#include "key.h"
 #include "stats.h"
 
 /* Pools looked for when those of an earlier boot are removed; a host with larger tables keeps the rest. */
@@ -84,6 +84,15 @@ int tmem_host_find(const char *transport)
 		pr_err("this machine's host has no tmem (no CPUID leaf says " TMEM_SIGNATURE ")\n");
 		return -ENODEV;
 	}
+	/*
+	 * No parameter insists: the host would read and write ciphertext, of batches too, and a page that comes back at
+	 * another address would be decrypted to something else. Memory that is shared with the host on purpose would have
+	 * to be in between, and then the host could read what this guest was made to hide from it.
+	 */
+	if (tmem_memory_is_encrypted()) {
+		pr_err("this guest's memory is encrypted, so that the host cannot keep its pages\n");
+		return -EOPNOTSUPP;
+	}
 	leaf = tmem_cpuid(base + 1);
 	tmem_host.major = leaf.eax >> 16;
 	tmem_host.minor = leaf.eax & 0xffff;
@@ -138,6 +147,7 @@ void tmem_pools_of_earlier_boot(void)
 		struct tmem_regs regs = { .rdi = TMEM_OP_DESTROY_POOL | (u64)pool << TMEM_POOL_SHIFT };
 
 		gone += !tmem_call(&regs);
+		cond_resched();
 	}
 	pr_info("destroyed %u of %u pools that an earlier boot left\n", gone, reply.pools);
 }
@@ -175,44 +185,4 @@ void tmem_pool_destroy(u32 pool)
 
 	if (answer)
 		pr_err_ratelimited("the host answered the end of pool %u with %lld\n", pool, answer);
-}
-
-static s64 tmem_call_page(u32 pool, u32 op, void *page)
-{
-	struct tmem_regs regs = tmem_key(op, pool, 0);
-
-	regs.r9 = page ? virt_to_phys(page) : 0;
-	return tmem_call(&regs);
-}
-
-/* One page there and back. A host that has no room, or is frozen, passes: it said so. */
-int tmem_pool_selftest(u32 pool)
-{
-	u8 *page = (u8 *)__get_free_pages(GFP_KERNEL, 1);
-	u8 *back = page + PAGE_SIZE;
-	s64 put, get, flush, again;
-	int i, err = 0;
-
-	if (!page)
-		return -ENOMEM;
-	for (i = 0; i < PAGE_SIZE; i++)
-		page[i] = i ^ (i >> 8) ^ 0x5a;
-	memset(back, 0, PAGE_SIZE);
-
-	put = tmem_call_page(pool, TMEM_OP_PUT, page);
-	if (put == -ENOMEM || put == -EBUSY) {
-		pr_warn("the host takes no pages now (error %lld)\n", put);
-		goto out;
-	}
-	get = tmem_call_page(pool, TMEM_OP_GET, back);
-	flush = tmem_call_page(pool, TMEM_OP_FLUSH_PAGE, NULL);
-	again = tmem_call_page(pool, TMEM_OP_GET, back);
-	if (put != 0 || get != 1 || flush != 1 || again != 0 || memcmp(page, back, PAGE_SIZE)) {
-		pr_err("the host failed the test of one page: put %lld, get %lld, flush %lld, get %lld, page %s\n",
-		       put, get, flush, again, memcmp(page, back, PAGE_SIZE) ? "differs" : "is right");
-		err = -EIO;
-	}
-out:
-	free_pages((unsigned long)page, 1);
-	return err;
 }

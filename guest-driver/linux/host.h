@@ -28,7 +28,6 @@ void tmem_pools_of_earlier_boot(void);
 int tmem_pool_new(u64 flags, u32 *pool);
 int tmem_pool_create(u64 flags, u32 *pool);
 void tmem_pool_destroy(u32 pool);
-int tmem_pool_selftest(u32 pool);
 int tmem_query(struct tmem_query_reply *reply);
 
 static inline bool tmem_host_has(u32 feature)

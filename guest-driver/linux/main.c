@@ -12,6 +12,7 @@
 #include "hooks.h"
 #include "host.h"
 #include "plug.h"
+#include "proof.h"
 #include "stats.h"
 #include "user.h"
 
@@ -106,12 +107,12 @@ static int __init tmem_init(void)
 	err = tmem_pool_create(TMEM_POOL_PERSISTENT, &pool);
 	if (err)
 		goto backing;
-	err = tmem_pool_selftest(pool);
+	err = tmem_proof_init(pool);
 	if (err)
 		goto pool;
 	err = tmem_slots_init(&store->slots, pool, nr_slots);
 	if (err)
-		goto pool;
+		goto proof;
 	tmem_drain_init(&store->drain, &store->slots);
 	err = tmem_plug_init(dev);
 	if (err)
@@ -137,6 +138,8 @@ plug:
 slots:
 	tmem_drain_exit(&store->drain);
 	tmem_slots_exit(&store->slots);
+proof:
+	tmem_proof_exit();
 pool:
 	tmem_pool_destroy(pool);
 backing:
@@ -158,6 +161,7 @@ static void __exit tmem_exit(void)
 	tmem_blk_remove(dev);
 	tmem_plug_exit(dev);
 	tmem_drain_exit(&store->drain);
+	tmem_proof_exit();
 	tmem_pool_destroy(store->slots.pool);
 	tmem_slots_exit(&store->slots);
 	tmem_backing_close(&store->backing);

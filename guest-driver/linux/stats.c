@@ -6,6 +6,7 @@
 
 #include "batch.h"
 #include "host.h"
+#include "proof.h"
 #include "stats.h"
 
 DEFINE_PER_CPU(struct tmem_counters, tmem_counters);
@@ -41,6 +42,7 @@ static int tmem_host_show(struct seq_file *m, void *unused)
 	seq_printf(m, "features %#x\n", tmem_host.features);
 	seq_printf(m, "host_batch_max %u\n", tmem_host.batch_max);
 	seq_printf(m, "batch_max %u\n", tmem_batch_max());
+	seq_printf(m, "proven %d\n", tmem_proven());
 	if (err) {
 		seq_printf(m, "query_error %d\n", err);
 		return 0;

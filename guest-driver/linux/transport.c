@@ -12,6 +12,7 @@
  * All seven registers are declared as changed. The ABI promises that only rax is, and a host that breaks the promise
  * shall not break this kernel.
  */
+#include <linux/cc_platform.h>
 #include <linux/kernel.h>
 
 #include <asm/alternative.h>
@@ -27,6 +28,12 @@ struct tmem_cpuid_leaf tmem_cpuid(u32 leaf)
 
 	cpuid(leaf, &l.eax, &l.ebx, &l.ecx, &l.edx);
 	return l;
+}
+
+/* Each attribute is missing in one kernel or under one hypervisor that has the other. */
+bool tmem_memory_is_encrypted(void)
+{
+	return cc_platform_has(CC_ATTR_MEM_ENCRYPT) || cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
 }
 
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The two things a guest needs of its processor: a CPUID leaf, and one trap that carries seven registers. Everything
- * above this line is the same for every transport, and for the host in test/selfhost.c.
+ * What the driver needs of the machine: a CPUID leaf, one trap that carries seven registers, and whether the host can read
+ * memory at all. Everything above this line is the same for every transport, and for the host in test/selfhost.c.
  */
 #ifndef TMEM_TRANSPORT_H
 #define TMEM_TRANSPORT_H
@@ -32,6 +32,8 @@ struct tmem_cpuid_leaf {
 };
 
 struct tmem_cpuid_leaf tmem_cpuid(u32 leaf);
+/* SEV, TDX and their like. */
+bool tmem_memory_is_encrypted(void);
 s64 tmem_trap_hypercall(const struct tmem_regs *regs);
 s64 tmem_trap_port(u16 port, const struct tmem_regs *regs);
 

@@ -348,8 +348,49 @@ scenario_bad_hosts_are_refused() {
 		refused "is no answer" test_dead=1 &&
 		refused "refused a persistent pool: error -28" test_new_pool=-28 &&
 		refused "does not offer the transport hypercall" test_features=0xfe transport=hypercall &&
+		refused "memory is encrypted" test_encrypted=1 &&
 		refused "failed the test of one page" test_lose_every=1 &&
 		refused "failed the test of one page" test_fault_puts_every=1
+}
+
+# What the driver knows of the host: 1 once a page has made the round trip.
+proven() { sed -n 's/^proven //p' /sys/kernel/debug/tmem/host; }
+
+scenario_full_host_is_given_nothing_before_it_kept_a_page() {
+	fake || { wrong "needs the test host"; return 2; }
+	load backing="$BACKING" test_refuse_every=1 || return 1
+	dd if=/dev/urandom of=/tmp/random bs=1M count=4 2>/dev/null
+	dd if=/tmp/random of=/dev/tmem0 bs=1M oflag=direct 2>/dev/null || { wrong "dd"; return 1; }
+	[ "$(proven)" = 0 ] && [ "$(stat puts)" = 1024 ] && [ "$(stat puts_refused)" = 1024 ] ||
+		{ wrong "proven $(proven), puts $(stat puts), refused $(stat puts_refused)"; return 1; }
+	[ "$(stat exits)" -lt 1024 ] || { wrong "pages were offered to a host that nobody had tried"; return 1; }
+	echo 0 >$PARAMETERS/test_refuse_every
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		dd if=/tmp/random of=/dev/tmem0 bs=1M oflag=direct 2>/dev/null || { wrong "dd"; return 1; }
+		[ "$(proven)" = 1 ] && break
+		sleep 1
+	done
+	dd if=/tmp/random of=/dev/tmem0 bs=1M oflag=direct 2>/dev/null || { wrong "dd"; return 1; }
+	[ "$(held)" = 1024 ] || { wrong "proven $(proven), and the host holds $(held) pages"; return 1; }
+	dd if=/dev/tmem0 bs=1M count=4 iflag=direct 2>/dev/null | cmp - /tmp/random || { wrong "data differ"; return 1; }
+	unload
+}
+
+scenario_full_host_that_then_loses_its_first_page_is_given_no_other() {
+	fake || { wrong "needs the test host"; return 2; }
+	load backing="$BACKING" test_refuse_every=1 test_lose_every=1 || return 1
+	echo 0 >$PARAMETERS/test_refuse_every
+	dd if=/dev/urandom of=/tmp/random bs=1M count=4 2>/dev/null
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		dd if=/tmp/random of=/dev/tmem0 bs=1M oflag=direct 2>/dev/null || { wrong "dd"; return 1; }
+		dmesg | grep -q "the host is given no pages" && break
+		sleep 1
+	done
+	dmesg | grep -q "the host is given no pages" || { wrong "the host was not tried"; return 1; }
+	dd if=/tmp/random of=/dev/tmem0 bs=1M oflag=direct 2>/dev/null || { wrong "dd"; return 1; }
+	[ "$(proven)" = 0 ] && [ "$(held)" = 0 ] || { wrong "proven $(proven), and the host holds $(held) pages"; return 1; }
+	dd if=/dev/tmem0 bs=1M count=4 iflag=direct 2>/dev/null | cmp - /tmp/random || { wrong "data differ"; return 1; }
+	unload
 }
 
 scenario_host_without_batches_or_ranges() {

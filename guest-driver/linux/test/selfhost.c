@@ -34,6 +34,10 @@ static bool test_absent;
 module_param(test_absent, bool, 0444);
 MODULE_PARM_DESC(test_absent, "Test host: no signature in CPUID");
 
+static bool test_encrypted;
+module_param(test_encrypted, bool, 0444);
+MODULE_PARM_DESC(test_encrypted, "Test host: it cannot read this guest's memory");
+
 static uint test_major = TMEM_VERSION_MAJOR;
 module_param(test_major, uint, 0444);
 MODULE_PARM_DESC(test_major, "Test host: major version of its ABI");
@@ -118,6 +122,11 @@ struct tmem_cpuid_leaf tmem_cpuid(u32 leaf)
 		return (struct tmem_cpuid_leaf) { test_major << 16, test_features, TEST_PORT, test_batch_max };
 	/* As KVM's own leaf: a signature, but another one. */
 	return (struct tmem_cpuid_leaf) { leaf + 1, 0x4b4d564b, 0x564b4d56, 0x4d };
+}
+
+bool tmem_memory_is_encrypted(void)
+{
+	return test_encrypted;
 }
 
 static bool test_nth(u32 *count, u32 every)
