@@ -12,6 +12,7 @@
 #include "hooks.h"
 #include "host.h"
 #include "plug.h"
+#include "power.h"
 #include "proof.h"
 #include "stats.h"
 #include "user.h"
@@ -117,9 +118,12 @@ static int __init tmem_init(void)
 	err = tmem_plug_init(dev);
 	if (err)
 		goto slots;
-	err = tmem_blk_add(dev);
+	err = tmem_power_init();
 	if (err)
 		goto plug;
+	err = tmem_blk_add(dev);
+	if (err)
+		goto power;
 	/* From here on somebody may use what there is, and a module that fails to load goes regardless: nothing fails. */
 	if (mkswap) {
 		err = tmem_header_write(dev->disk->part0, nr_slots);
@@ -133,6 +137,8 @@ static int __init tmem_init(void)
 		nr_slots >> (20 - PAGE_SHIFT), tmem_host.major, tmem_host.minor, tmem_transport_name(),
 		tmem_batch_max(), *backing ? backing : "none");
 	return 0;
+power:
+	tmem_power_exit();
 plug:
 	tmem_plug_exit(dev);
 slots:
@@ -159,6 +165,7 @@ static void __exit tmem_exit(void)
 	tmem_hooks_exit();
 	tmem_stats_exit();
 	tmem_blk_remove(dev);
+	tmem_power_exit();
 	tmem_plug_exit(dev);
 	tmem_drain_exit(&store->drain);
 	tmem_proof_exit();

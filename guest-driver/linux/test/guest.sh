@@ -448,6 +448,44 @@ scenario_rmmod_while_in_use_is_refused() {
 	umount /tmp/mnt && unload
 }
 
+# --- a machine that sleeps
+
+# Were it not refused, the guest would be off at the end.
+scenario_hibernation_is_refused() {
+	grep -qw disk /sys/power/state 2>/dev/null || { wrong "this kernel has no hibernation"; return 2; }
+	load size=512M || return 1
+	swap_on || { wrong "swapon"; return 1; }
+	pressure || return 1
+	! (echo disk >/sys/power/state) 2>/dev/null || { wrong "the machine hibernated"; return 1; }
+	dmesg | grep -q 'tmem: no hibernation' || { dmesg | tail -5; wrong "not refused by the driver"; return 1; }
+	# Userspace snapshots.
+	if [ -c /dev/snapshot ]; then
+		! (exec 3</dev/snapshot) 2>/dev/null || { wrong "a snapshot was begun"; return 1; }
+	fi
+	swap_off && unload
+}
+
+scenario_pages_outlive_a_suspend() {
+	# QEMU's clock does not end the sleep of an idle machine (s2idle), with this driver or without.
+	[ -e /sys/class/rtc/rtc0/wakealarm ] && grep -qF '[deep]' /sys/power/mem_sleep 2>/dev/null || { wrong "nothing to sleep or wake with"; return 2; }
+	load size=512M || return 1
+	swap_on || { wrong "swapon"; return 1; }
+	rm -f /tmp/enough
+	MOST=max limited 16 sh -c 'until [ -e /tmp/enough ]; do tmem-workload run --memory 48M --passes 2 || exit 1; done' \
+		>/tmp/workload.log 2>&1 &
+	job=$!
+	while [ "$(held)" -lt 6000 ] && kill -0 $job 2>/dev/null; do sleep 1; done
+	for _ in 1 2 3; do
+		say "sleeping with $(held) pages at the host"
+		echo 0 >/sys/class/rtc/rtc0/wakealarm
+		echo +3 >/sys/class/rtc/rtc0/wakealarm
+		echo mem >/sys/power/state || { wrong "no sleep"; touch /tmp/enough; return 1; }
+	done
+	touch /tmp/enough
+	wait $job || { tail -20 /tmp/workload.log; wrong "tmem-workload failed"; return 1; }
+	swap_off && unload
+}
+
 # --- a kernel that is gone without a word, and the one after it, which the host takes for the same
 
 scenario_kexec_with_pages_in_the_store() {
