@@ -115,7 +115,7 @@ pub fn virtio_gsi(index: usize) -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RamSizeError {
     /// Too little for any kernel.
-    #[error("memory of {0} bytes is too small: a guest needs at least {min} MiB", min = MIN_RAM >> 20)]
+    #[error("memory of {0} bytes is too small: a guest needs at least {min} MiB{meant}", min = MIN_RAM >> 20, meant = meant(*.0))]
     TooSmall(u64),
     /// Not a whole number of pages.
     #[error("memory of {0} bytes is not a whole number of 4 KiB pages: give it in MiB, such as 64M")]
@@ -123,6 +123,31 @@ pub enum RamSizeError {
     /// More than the tables provide for.
     #[error("memory of {0} bytes is more than the {max} GiB that a guest may have", max = MAX_RAM >> 30)]
     TooLarge(u64),
+    /// More than the host's processor can address.
+    #[error(
+        "memory of {size} bytes ends beyond the {bits} bits of an address that this host's processor gives a guest: it can have at most \
+         {most} MiB", most = most(*bits) >> 20
+    )]
+    Unaddressable {
+        /// What was asked for.
+        size: u64,
+        /// Bits of a guest-physical address.
+        bits: u32,
+    },
+}
+
+/// What somebody means who is used to give memory in MiB.
+fn meant(bytes: u64) -> String {
+    match bytes {
+        1..=0xf_ffff => format!("; a number alone is bytes: write {bytes}M for MiB"),
+        _ => String::new(),
+    }
+}
+
+/// Most RAM that ends below address 2^`bits`: all but the hole.
+fn most(bits: u32) -> u64 {
+    let end = 1u64.checked_shl(bits).unwrap_or(u64::MAX);
+    end.saturating_sub(HIGH_RAM_START - LOW_RAM_END)
 }
 
 /// How much RAM a guest has, and where.
@@ -154,6 +179,17 @@ impl RamLayout {
         self.size
     }
 
+    /// Answers `Ok` if a processor whose guest-physical addresses have so many bits reaches all of it.
+    ///
+    /// # Errors
+    /// [`RamSizeError::Unaddressable`].
+    pub fn fits(&self, bits: u32) -> Result<(), RamSizeError> {
+        match self.size <= most(bits) {
+            true => Ok(()),
+            false => Err(RamSizeError::Unaddressable { size: self.size, bits }),
+        }
+    }
+
     /// RAM below the MMIO hole; every loader and boot table stays inside.
     pub fn low(&self) -> Range<u64> {
         0..self.size.min(LOW_RAM_END)
@@ -180,6 +216,22 @@ mod tests {
         assert_eq!(RamLayout::new(MIN_RAM - 4096), Err(RamSizeError::TooSmall(MIN_RAM - 4096)));
         assert_eq!(RamLayout::new(MIN_RAM + 1), Err(RamSizeError::NotPages(MIN_RAM + 1)));
         assert_eq!(RamLayout::new(MAX_RAM + 4096), Err(RamSizeError::TooLarge(MAX_RAM + 4096)));
+    }
+
+    #[test]
+    fn ram_when_it_ends_beyond_the_processor_s_addresses_is_refused_with_what_it_can_have() {
+        let most = RamLayout::new((64 << 30) - (1 << 30)).unwrap();
+        assert_eq!((most.fits(36), most.high().unwrap().end), (Ok(()), 1 << 36));
+        let more = RamLayout::new((63 << 30) + 4096).unwrap();
+        let error = more.fits(36).unwrap_err().to_string();
+        assert!(error.contains("the 36 bits") && error.ends_with("at most 64512 MiB"), "{error}");
+        assert_eq!((more.fits(37), RamLayout::new(MAX_RAM).unwrap().fits(64)), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn ram_when_it_looks_like_mebibytes_is_told_how_they_are_written() {
+        assert!(RamSizeError::TooSmall(2048).to_string().ends_with("write 2048M for MiB"));
+        assert!(RamSizeError::TooSmall(8 << 20).to_string().ends_with("at least 16 MiB"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod bare_options;
 mod bench;
 mod control;
 mod doctor;
+mod outputs;
 mod run;
 mod selftest;
 

@@ -1,7 +1,5 @@
 //! `tmem run`: guests from flags or from a file.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,17 +8,18 @@ use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 
+use super::outputs::{OutputArgs, Outputs, write_report};
 use super::wrong;
 use crate::arch::layout::RamLayout;
 use crate::config::{
-    self, CodecChoice, ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_NAME, DEFAULT_STORE,
+    self, Claims, CodecChoice, ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_NAME, DEFAULT_STORE,
     DISK_SYNTAX, FileRole, GuestConfig, PoolKind, RunConfig, Size, StoreSettings, TmemConfig,
     TransportChoice, parse_disk,
 };
 use crate::disk::DiskSpec;
 use crate::guest::GuestSpec;
 use crate::loader::LinuxImage;
-use crate::session::{self, Options, Series, SessionReport, say};
+use crate::session::{self, Options, SessionReport, say};
 
 /// Nothing was run: a mistake in what was asked for, or a machine that cannot.
 const STATUS_NOTHING_RUN: u8 = 1;
@@ -99,15 +98,8 @@ pub(super) struct RunArgs {
     /// How the store keeps pages once they are no longer young
     #[arg(long, value_enum, default_value_t)]
     codec: CodecChoice,
-    /// Write a JSON report of all guests here when they have ended
-    #[arg(long, value_name = "FILE.json")]
-    report: Option<PathBuf>,
-    /// Write what the store and every guest hold and do here, a JSON line every second
-    #[arg(long, value_name = "FILE.jsonl")]
-    stats: Option<PathBuf>,
-    /// Listen on this socket, which only its owner may use, for `tmem control`: show guests, stop them, change balloons, caps and shares
-    #[arg(long, value_name = "SOCKET")]
-    control: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: OutputArgs,
     /// Write each guest's console output to DIR/NAME.log
     #[arg(long, value_name = "DIR")]
     console_dir: Option<PathBuf>,
@@ -170,36 +162,17 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
 }
 
 fn try_run(args: &RunArgs) -> Result<SessionReport, Refused> {
-    let config = prepare(args)?;
-    if let Some(path) = &args.control {
-        std::fs::metadata(config::folder(path)).map_err(|error| cannot_make("--control", path, &error))?;
-    }
-    // Created before anything runs: hours of guests are not to end in a report that cannot be written.
-    let cannot_report = |path: &Path, error| cannot_make("--report", path, &error);
-    let file = match &args.report {
-        Some(path) => Some((path, File::create(path).map_err(|error| cannot_report(path, error))?)),
-        None => None,
-    };
-    let series = args
-        .stats
-        .as_deref()
-        .map(|path| Series::create(path).map_err(|error| cannot_make("--stats", path, &error)));
-    let series = series.transpose()?;
+    let (config, claims) = prepare(args)?;
+    let Outputs { report: file, series } = Outputs::prepare(&args.outputs, claims)?;
     let watch = args.watch.map(|seconds| Duration::from_secs(seconds.into()));
-    let report = session::run(&config, Options { watch, series, control: args.control.clone() })
+    let report = session::run(&config, Options { watch, series, control: args.outputs.control.clone() })
         .map_err(|error| error.to_string())?;
-    let written = file.map_or(Ok(()), |(path, file)| {
-        write_report(file, &report).map_err(|error| cannot_report(path, error))
-    });
+    let written = file.map_or(Ok(()), |file| write_report(file, &report));
     for guest in &report.guests {
         say(format_args!("{guest}"));
     }
     written?;
     Ok(report)
-}
-
-fn cannot_make(key: &str, path: &Path, error: &std::io::Error) -> String {
-    flag(key, format!("{}: {}", path.display(), FileRole::Output.trouble(path, error))).to_string()
 }
 
 /// A description of guests, or the size that was meant for an option which takes one only behind `=`.
@@ -212,14 +185,8 @@ fn toml_file(path: PathBuf) -> Result<PathBuf, String> {
     }
 }
 
-fn write_report(file: File, report: &SessionReport) -> std::io::Result<()> {
-    let mut out = BufWriter::new(file);
-    serde_json::to_writer_pretty(&mut out, report)?;
-    writeln!(out)?;
-    out.flush()
-}
-
-fn prepare(args: &RunArgs) -> Result<RunConfig, Refused> {
+/// What is to be run, and which files it uses.
+fn prepare(args: &RunArgs) -> Result<(RunConfig, Claims), Refused> {
     let mut config = match (&args.file, &args.kernel) {
         (Some(file), _) => config::load(file).map_err(|e| e.to_string())?,
         (None, Some(kernel)) => from_flags(args, kernel).map_err(|e| e.to_string())?,
@@ -235,10 +202,22 @@ fn prepare(args: &RunArgs) -> Result<RunConfig, Refused> {
             guest.console.get_or_insert_with(|| dir.join(format!("{}.log", guest.spec.name)));
         }
     }
-    Ok(config)
+    let claims = config::check(&config, args.file.as_deref()).map_err(|(_, key, why)| {
+        // A file's own mistakes have been found where it was read.
+        let key = match key {
+            "console" if args.console.is_none() => "--console-dir",
+            "console" => "--console",
+            "kernel" => "--kernel",
+            "initrd" => "--initrd",
+            "disks" => "--disk",
+            _ => "--name",
+        };
+        flag(key, why).to_string()
+    })?;
+    Ok((config, claims))
 }
 
-fn flag(key: &str, why: impl ToString) -> ConfigError {
+pub(super) fn flag(key: &str, why: impl ToString) -> ConfigError {
     ConfigError { file: None, line: None, key: Some(key.into()), why: why.to_string() }
 }
 
@@ -276,18 +255,7 @@ fn from_flags(args: &RunArgs, kernel: &Path) -> Result<RunConfig, ConfigError> {
         transport: args.transport,
         tmem: (!args.no_tmem).then_some(tmem),
     };
-    let config = RunConfig { store, guests: vec![guest] };
-    config::check(&config).map_err(|(_, key, why)| {
-        flag(
-            match key {
-                "disks" => "--disk",
-                "console" => "--console",
-                _ => "--name",
-            },
-            why,
-        )
-    })?;
-    Ok(config)
+    Ok(RunConfig { store, guests: vec![guest] })
 }
 
 #[cfg(test)]

@@ -1,20 +1,26 @@
 //! Rules that hold between guests, wherever they were described.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::RunConfig;
+use super::{Claims, RunConfig, Use};
 
 /// Which guest breaks a rule, by which key, and how.
-type Violation = (usize, &'static str, String);
+pub type Violation = (usize, &'static str, String);
 
-/// Finds the first guest that cannot run beside those before it.
+/// Finds the first guest that cannot run beside those before it, or beside the file that describes them; else tells which files they
+/// use.
 ///
 /// # Errors
 /// The violation.
-pub fn check(config: &RunConfig) -> Result<(), Violation> {
+pub fn check(config: &RunConfig, description: Option<&Path>) -> Result<Claims, Violation> {
+    names(config)?;
+    disk_ids(config)?;
+    files(config, description)
+}
+
+fn names(config: &RunConfig) -> Result<(), Violation> {
     let mut names = HashMap::new();
-    let mut files: HashMap<PathBuf, (bool, String)> = HashMap::new();
     for (index, guest) in config.guests.iter().enumerate() {
         let name = &guest.spec.name;
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
@@ -24,43 +30,54 @@ pub fn check(config: &RunConfig) -> Result<(), Violation> {
         if names.insert(name.clone(), index).is_some() {
             return Err((index, "name", format!("another guest is named `{name}` already")));
         }
-        for disk in &guest.spec.disks {
-            let path = real(&disk.path);
-            if let Some((read_only, other)) = files.get(&path)
-                && !(*read_only && disk.read_only)
-            {
+    }
+    Ok(())
+}
+
+/// A guest tells its disks apart by these.
+fn disk_ids(config: &RunConfig) -> Result<(), Violation> {
+    for (index, guest) in config.guests.iter().enumerate() {
+        let mut ids = HashMap::new();
+        for disk in 0..guest.spec.disks.len() {
+            let id = guest.spec.disk_id(disk);
+            if let Some(other) = ids.insert(id.clone(), disk) {
                 let why = format!(
-                    "{} is also a disk of `{other}`, and one of them may write: add `,ro` to both, or copy it",
-                    disk.path.display()
+                    "disks {other} and {disk} both have the serial number `{id}`: give one another `id=`"
                 );
                 return Err((index, "disks", why));
             }
-            files.insert(path, (disk.read_only, name.clone()));
-        }
-    }
-    // A console's file is made new, so it must be nothing that anybody reads.
-    for guest in &config.guests {
-        let image = &guest.spec.image;
-        for path in image.initrd.iter().chain([&image.kernel]) {
-            files.insert(real(path), (true, guest.spec.name.clone()));
-        }
-    }
-    for (index, guest) in config.guests.iter().enumerate() {
-        if let Some(path) = &guest.console
-            && let Some((_, other)) = files.insert(real(path), (false, guest.spec.name.clone()))
-        {
-            let why = format!("{} is already a file of `{other}`", path.display());
-            return Err((index, "console", why));
         }
     }
     Ok(())
 }
 
-/// What a path leads to, even if the last part of it does not exist yet.
-fn real(path: &Path) -> PathBuf {
-    let of_parent = || {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        Some(parent.unwrap_or(Path::new(".")).canonicalize().ok()?.join(path.file_name()?))
-    };
-    path.canonicalize().ok().or_else(of_parent).unwrap_or_else(|| path.into())
+/// What is read comes first, so that it is what is written that is at fault.
+fn files(config: &RunConfig, description: Option<&Path>) -> Result<Claims, Violation> {
+    let mut claims = Claims::default();
+    if let Some(path) = description {
+        claims.add(path, Use::Input, "the description of the guests").map_err(|why| (0, "name", why))?;
+    }
+    for (index, guest) in config.guests.iter().enumerate() {
+        let (name, image) = (&guest.spec.name, &guest.spec.image);
+        let mut input = |path: &Path, key, what| {
+            let who = format!("{what} of `{name}`");
+            claims.add(path, Use::Input, &who).map_err(|why| (index, key, why))
+        };
+        input(&image.kernel, "kernel", "the kernel")?;
+        if let Some(initrd) = &image.initrd {
+            input(initrd, "initrd", "the initial ramdisk")?;
+        }
+        for disk in &guest.spec.disks {
+            let of = if disk.read_only { Use::ReadOnlyDisk } else { Use::Disk };
+            let who = format!("a disk of `{name}`");
+            claims.add(&disk.path, of, &who).map_err(|why| (index, "disks", why))?;
+        }
+    }
+    for (index, guest) in config.guests.iter().enumerate() {
+        if let Some(path) = &guest.console {
+            let who = format!("the console's file of `{}`", guest.spec.name);
+            claims.add(path, Use::Output, &who).map_err(|why| (index, "console", why))?;
+        }
+    }
+    Ok(claims)
 }

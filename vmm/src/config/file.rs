@@ -12,7 +12,7 @@ use tmem_core::{MAX_WEIGHT, UnknownEviction};
 use super::options::{CodecChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_uuid};
 use super::{
     ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_WEIGHT, FileRole, GuestConfig, RunConfig, Size,
-    StoreSettings, TmemConfig, check, parse_disk,
+    StoreSettings, TmemConfig, check, parse_disk, text,
 };
 use crate::arch::layout::RamLayout;
 use crate::disk::DiskSpec;
@@ -32,7 +32,11 @@ struct RawFile {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "one [store] table, with one bracket on each side"
+)]
 struct RawStore {
     size: Option<Spanned<Size>>,
     committed: Option<Spanned<Size>>,
@@ -42,7 +46,7 @@ struct RawStore {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a [[guest]] table")]
 struct RawGuest {
     name: Spanned<String>,
     kernel: Spanned<PathBuf>,
@@ -53,10 +57,33 @@ struct RawGuest {
     disks: Option<Spanned<Vec<Spanned<String>>>>,
     balloon: Option<Spanned<RawBalloon>>,
     start_delay: Option<Spanned<f64>>,
-    console: Option<PathBuf>,
+    console: Option<Spanned<PathBuf>>,
     #[serde(default)]
     transport: TransportChoice,
     tmem: Option<RawTmem>,
+}
+
+/// Where the keys of a guest are that may be at fault beside others.
+struct Places {
+    name: Range<usize>,
+    others: [(&'static str, Option<Range<usize>>); 4],
+}
+
+impl Places {
+    fn of(guest: &RawGuest) -> Self {
+        let others = [
+            ("kernel", Some(guest.kernel.span())),
+            ("initrd", guest.initrd.as_ref().map(Spanned::span)),
+            ("disks", guest.disks.as_ref().map(Spanned::span)),
+            ("console", guest.console.as_ref().map(Spanned::span)),
+        ];
+        Self { name: guest.name.span(), others }
+    }
+
+    fn at(&self, key: &str) -> Option<Range<usize>> {
+        let other = self.others.iter().find(|(name, _)| *name == key);
+        other.map_or_else(|| Some(self.name.clone()), |(_, at)| at.clone())
+    }
 }
 
 /// `true`, `false`, or how much shall be in it.
@@ -77,7 +104,11 @@ impl RawBalloon {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table such as { cap = \"64M\" }, or { enabled = false }"
+)]
 struct RawTmem {
     enabled: Option<bool>,
     cap: Option<Spanned<Size>>,
@@ -93,11 +124,11 @@ struct RawTmem {
 /// # Errors
 /// [`ConfigError`] naming file, line and key.
 pub fn load(path: &Path) -> Result<RunConfig, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+    let text = text::read(path).map_err(|why| ConfigError {
         file: Some(path.into()),
         line: None,
         key: None,
-        why: format!("cannot be read: {}", FileRole::Description.trouble(path, &error)),
+        why,
     })?;
     Reader { path, text: &text }.read()
 }
@@ -120,8 +151,31 @@ impl Reader<'_> {
         before.rsplit(['{', ',']).next().map(str::trim).filter(|key| !key.is_empty())
     }
 
+    /// What is wrong with the brackets of a table, of which the parser says only what it met in their place.
+    fn brackets(&self) -> Option<ConfigError> {
+        let tables: toml::Table = toml::from_str(self.text).ok()?;
+        let tmem_is_list = |guest: &toml::Value| guest.get("tmem").is_some_and(toml::Value::is_array);
+        let (header, why) = match (tables.get("guest"), tables.get("store")) {
+            (Some(guest), _) if guest.is_table() => {
+                ("[guest]", "there may be several guests: write [[guest]], with two brackets on each side")
+            }
+            (_, Some(store)) if store.is_array() => {
+                ("[[store]]", "there is one store: write [store], with one bracket on each side")
+            }
+            (Some(guests), _) if guests.as_array()?.iter().any(tmem_is_list) => {
+                ("[[guest.tmem]]", "a guest has it once: write [guest.tmem], with one bracket on each side")
+            }
+            _ => return None,
+        };
+        let at = self.text.find(header)?;
+        Some(self.error(Some(at..at), None, why))
+    }
+
     fn read(&self) -> Result<RunConfig, ConfigError> {
         let raw: RawFile = toml::from_str(self.text).map_err(|e| {
+            if let Some(error) = self.brackets() {
+                return error;
+            }
             let key = e.span().and_then(|at| self.key_before(at.start));
             let value = e.span().and_then(|at| self.text.get(at));
             let why = match (key, value) {
@@ -137,13 +191,11 @@ impl Reader<'_> {
             return Err(self.error(None, Some("guest"), "no guest is described: add a [[guest]] table"));
         }
         let store = self.store(raw.store)?;
-        let places: Vec<_> =
-            raw.guest.iter().map(|g| (g.name.span(), g.disks.as_ref().map(Spanned::span))).collect();
+        let places: Vec<Places> = raw.guest.iter().map(Places::of).collect();
         let guests = raw.guest.into_iter().map(|guest| self.guest(guest)).collect::<Result<Vec<_>, _>>()?;
         let config = RunConfig { store, guests };
-        check(&config).map_err(|(index, key, why)| {
-            let place = places.get(index).cloned();
-            let at = place.and_then(|(name, disks)| if key == "disks" { disks } else { Some(name) });
+        check(&config, Some(self.path)).map_err(|(index, key, why)| {
+            let at = places.get(index).and_then(|places| places.at(key));
             self.error(at, Some(key), why)
         })?;
         Ok(config)
@@ -205,7 +257,7 @@ impl Reader<'_> {
                 },
             },
             start_delay,
-            console: raw.console.map(|console| self.resolve(&console)),
+            console: raw.console.map(|console| self.resolve(console.get_ref())),
             transport: raw.transport,
             tmem: self.tmem(raw.tmem.unwrap_or_default())?,
         })

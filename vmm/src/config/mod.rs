@@ -1,17 +1,20 @@
 //! What `tmem run` is asked to run: from flags (`cli`) or from a TOML file ([`load`]), checked before anything starts.
 
 mod check;
+mod claims;
 mod disk;
 mod error;
 mod file;
 mod options;
 mod size;
+mod text;
 mod trouble;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use check::check;
+pub use check::{Violation, check};
+pub use claims::{Claims, Use, destination};
 pub use disk::{DISK_SYNTAX, parse_disk};
 pub use error::ConfigError;
 pub use file::load;

@@ -3,6 +3,8 @@
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 
+use crate::disk::shell_word;
+
 /// What a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileRole {
@@ -25,16 +27,24 @@ impl FileRole {
             (Self::Description, ErrorKind::NotFound) => {
                 "give the path of a TOML file; the end of `tmem run --help` shows one".into()
             }
+            (Self::Description, ErrorKind::IsADirectory) => {
+                "it is a folder: give the path of a TOML file".into()
+            }
             (Self::Kernel, ErrorKind::NotFound) => {
                 "give the path of a bzImage or a vmlinux, such as one of /boot/vmlinuz-*".into()
             }
             (Self::Initrd, ErrorKind::NotFound) => "give the path of an initial ramdisk, or none".into(),
             (Self::Disk, ErrorKind::NotFound) => format!(
                 "make it (truncate -s 512M {}), or give the path of a raw image or a block device",
-                path.display()
+                shell_word(path)
             ),
             (Self::Output, ErrorKind::NotFound) => {
-                format!("make its folder (mkdir -p {}), or choose another path", folder(path).display())
+                format!("make its folder (mkdir -p {}), or choose another path", shell_word(folder(path)))
+            }
+            (Self::Output, ErrorKind::IsADirectory) => "it is a folder: give the name of a file in it".into(),
+            // What a FIFO without a reader answers, and a socket always.
+            (Self::Output, _) if error.raw_os_error() == Some(libc::ENXIO) => {
+                "nobody reads it: start its reader first, or choose a file".into()
             }
             (Self::Output, ErrorKind::PermissionDenied) => "choose a path where you may write".into(),
             (_, ErrorKind::PermissionDenied) => "have its owner let you read it".into(),

@@ -156,6 +156,11 @@ impl Guest {
         (sum(|disk| &disk.sectors_read), sum(|disk| &disk.sectors_written))
     }
 
+    /// Serial number and bytes of each of its disks, in order.
+    pub fn disks(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.disks.iter().map(|disk| (disk.block.id(), disk.block.bytes()))
+    }
+
     /// What its balloon has done until now; nothing without one.
     pub fn balloon(&self) -> Option<BalloonReport> {
         self.balloon.as_ref().map(|balloon| balloon.report())

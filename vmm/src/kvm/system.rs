@@ -16,6 +16,10 @@ const DEVICE: &str = "/dev/kvm";
 /// Exists while the para-virtual flavour of KVM is loaded.
 const PVM_MODULE: &str = "/sys/module/kvm_pvm";
 
+/// CPUID leaf with the sizes of addresses, and what holds where a processor does not have it.
+const ADDRESS_SIZES: u32 = 0x8000_0008;
+const ADDRESS_BITS: u32 = 36;
+
 /// Why this machine's KVM cannot be used.
 #[derive(Debug, Error)]
 pub enum SystemError {
@@ -143,6 +147,20 @@ impl System {
             Flavour::Hardware => Ok(()),
             Flavour::Pvm => Err(SystemError::Pvm),
         }
+    }
+
+    /// Bits of the addresses that a guest's memory may have, as CPUID tells guests (leaf 0x80000008: bits 7:0 of EAX, and 23:16 where
+    /// nested paging reaches less far).
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn address_bits(&self) -> Result<u32, KvmError> {
+        let leaves = self.supported_cpuid()?;
+        let leaf = leaves.as_slice().iter().find(|leaf| leaf.function == ADDRESS_SIZES);
+        Ok(leaf.map_or(ADDRESS_BITS, |leaf| match (leaf.eax & 0xff, leaf.eax >> 16 & 0xff) {
+            (processor, 0) => processor,
+            (processor, guest) => processor.min(guest),
+        }))
     }
 
     /// The CPUID leaves that KVM can give a guest.

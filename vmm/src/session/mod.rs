@@ -1,6 +1,7 @@
 //! One `tmem run`: guests started at their times, watched, stopped on request, and reported.
 
 mod asked;
+mod output_file;
 mod report;
 mod series;
 mod signals;
@@ -8,6 +9,7 @@ mod supervise;
 mod tmem;
 mod watch;
 
+pub use output_file::OutputFile;
 pub use report::{EndKind, Entry, SessionReport};
 pub use series::Series;
 pub use supervise::{Options, SessionError, run};

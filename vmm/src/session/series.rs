@@ -1,14 +1,13 @@
 //! A time series of a session: what the store and each guest's share of it hold and have done, one JSON object a line.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tmem_core::{Store, StoreStats};
 use tmem_host::{ClientReport, Rights};
 
+use super::output_file::OutputFile;
 use super::say;
 use crate::guest::BalloonReport;
 
@@ -18,8 +17,10 @@ const EVERY: Duration = Duration::from_secs(1);
 /// The file, and when its next line is due.
 #[derive(Debug)]
 pub struct Series {
-    path: PathBuf,
-    file: File,
+    /// Nothing after it could not be written.
+    file: Option<OutputFile>,
+    /// The rest of a line of which a slow reader has taken a part.
+    late: Vec<u8>,
     due: Option<Instant>,
 }
 
@@ -62,12 +63,22 @@ pub(super) struct GuestLine<'a> {
     /// Sectors of 512 bytes, of all its disks.
     pub(super) sectors_read: u64,
     pub(super) sectors_written: u64,
+    /// In order.
+    pub(super) disks: Vec<DiskLine>,
     /// Nothing for a guest without a balloon.
     pub(super) balloon: Option<BalloonReport>,
     /// Nothing for a guest without tmem.
     pub(super) tmem: Option<ClientReport>,
     /// Nothing for a guest without tmem.
     pub(super) rights: Option<Rights>,
+}
+
+/// A disk as its guest sees it.
+#[derive(Serialize)]
+pub(super) struct DiskLine {
+    /// Its serial number.
+    pub(super) id: String,
+    pub(super) bytes: u64,
 }
 
 /// The session at one time.
@@ -88,12 +99,9 @@ impl<'a> Line<'a> {
 }
 
 impl Series {
-    /// Makes the file, before anything runs.
-    ///
-    /// # Errors
-    /// When that cannot be done.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.into(), file: File::create(path)?, due: None })
+    /// A series that goes to `file`, which gets its name with the first line.
+    pub fn new(file: OutputFile) -> Self {
+        Self { file: Some(file), late: Vec::new(), due: None }
     }
 
     /// When the next line is due; nothing after the file could not be written.
@@ -118,20 +126,45 @@ impl Series {
         let line = Line::new(started, now, store, guests.collect());
         let mut text = serde_json::to_vec(&line).expect("numbers and names are JSON");
         text.push(b'\n');
-        self.due = match self.file.write_all(&text) {
-            // A session that was held up goes on from now and makes up for nothing.
-            Ok(()) => Some((due + EVERY).max(now)),
+        let Some(file) = self.file.take() else { return };
+        let path = file.path().to_owned();
+        self.due = match self.write(file, &text) {
+            Ok(file) => {
+                self.file = Some(file);
+                // A session that was held up goes on from now and makes up for nothing.
+                Some((due + EVERY).max(now))
+            }
             Err(error) => {
-                say(format_args!("no more statistics: {}: {error}", self.path.display()));
+                say(format_args!("no more statistics: {}: {error}", path.display()));
                 None
             }
         };
+    }
+
+    /// Writes a line, or leaves it out while a reader has not taken the one before: the session waits for nobody.
+    fn write(&mut self, mut file: OutputFile, line: &[u8]) -> io::Result<OutputFile> {
+        if self.late.is_empty() {
+            self.late.extend_from_slice(line);
+        }
+        while !self.late.is_empty() {
+            match file.write(&self.late) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => drop(self.late.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        file.publish()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    use std::path::Path;
     use tmem_core::StoreConfig;
 
     #[test]
@@ -139,7 +172,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stats.jsonl");
         let store = Store::new(StoreConfig { capacity_bytes: 4 << 20, ..Default::default() }).unwrap();
-        let mut series = Series::create(&path).unwrap();
+        let mut series = Series::new(OutputFile::create(&path).unwrap());
         let started = Instant::now();
         let record = |series: &mut Series, now| {
             let tmem = Some(ClientReport { puts: 7, ..Default::default() });
@@ -147,6 +180,7 @@ mod tests {
                 name: "a",
                 sectors_read: 1,
                 sectors_written: 2,
+                disks: vec![DiskLine { id: "disk0".into(), bytes: 512 }],
                 balloon: None,
                 tmem,
                 rights: None,
@@ -173,10 +207,40 @@ mod tests {
     #[test]
     fn a_full_disk_ends_the_series_and_nothing_else() {
         let store = Store::new(StoreConfig { capacity_bytes: 4 << 20, ..Default::default() }).unwrap();
-        let mut series = Series::create(Path::new("/dev/full")).unwrap();
+        let mut series = Series::new(OutputFile::create(Path::new("/dev/full")).unwrap());
         let now = Instant::now();
         series.start(now);
         series.record(now, now, &store, std::iter::empty());
         assert_eq!(series.due(), None);
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_delays_nothing_and_finds_whole_lines_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let mut options = std::fs::OpenOptions::new();
+        let mut reader = options.read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+        let store = Store::new(StoreConfig { capacity_bytes: 4 << 20, ..Default::default() }).unwrap();
+        let mut series = Series::new(OutputFile::create(&path).unwrap());
+        let started = Instant::now();
+        series.start(started);
+        let mut record = |second| {
+            series.record(started, started + Duration::from_secs(second), &store, std::iter::empty());
+        };
+        // A pipe holds 64 KiB, and a line is some hundred bytes.
+        (0..2_000).for_each(&mut record);
+        let mut text = Vec::new();
+        let _ = reader.read_to_end(&mut text);
+        record(2_000);
+        record(2_001);
+        let _ = reader.read_to_end(&mut text);
+        let text = String::from_utf8(text).unwrap();
+        let seconds: Vec<f64> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["seconds"].as_f64().unwrap())
+            .collect();
+        assert!(seconds.len() > 10 && seconds.len() < 1_000, "{}", seconds.len());
+        assert_eq!((seconds[0], seconds[1], seconds.last()), (0.0, 1.0, Some(&2001.0)));
     }
 }

@@ -12,10 +12,11 @@ use tmem_host::ClientReport;
 
 use super::asked::{self, Question};
 use super::report::{EndKind, Entry, SessionReport};
-use super::series::{GuestLine, Line, Series};
+use super::series::{DiskLine, GuestLine, Line, Series};
 use super::signals::{self, Signal};
 use super::tmem::{Share, Tmem, TmemError};
 use super::{say, watch};
+use crate::arch::layout::RamSizeError;
 use crate::config::{FileRole, GuestConfig, RunConfig};
 use crate::control::ServerError;
 use crate::devices::console::Console;
@@ -23,7 +24,7 @@ use crate::devices::output::Output;
 use crate::devices::stdin::{self, Key, RawMode};
 use crate::disk::{self, DiskError, Image};
 use crate::guest::{End, ExitCounts, Guest, GuestError, GuestReport};
-use crate::kvm::{System, SystemError, Transport};
+use crate::kvm::{KvmError, System, SystemError, Transport};
 use crate::memory::{GuestRam, MemoryError};
 
 /// How long the consoles' last output may take to be read once the user wants an end.
@@ -54,6 +55,17 @@ pub enum SessionError {
     /// No thread for the consoles' output.
     #[error("the host has no thread for the consoles' output: {0}")]
     Output(#[source] io::Error),
+    /// KVM refused.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// A guest's memory is more than the processor reaches.
+    #[error("{guest}: {source}")]
+    Memory {
+        /// Whose memory.
+        guest: String,
+        /// Why not.
+        source: RamSizeError,
+    },
     /// A disk cannot be had.
     #[error("{guest}: {source}")]
     Disk {
@@ -100,6 +112,7 @@ pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, Sessio
     let images = open_disks(&config.guests)?;
     let system = System::open()?;
     system.require_linux()?;
+    check_memory(&system, &config.guests)?;
     let tmem = Tmem::new(&system, config)?;
     let (events, received) = channel();
     let to = events.clone();
@@ -138,6 +151,16 @@ pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, Sessio
     }
     drop(raw_mode);
     Ok(SessionReport { store_bytes: config.store.size.0, guests })
+}
+
+/// Looks whether the processor reaches all the memory of each guest.
+fn check_memory(system: &System, guests: &[GuestConfig]) -> Result<(), SessionError> {
+    let bits = system.address_bits()?;
+    for guest in guests {
+        let fits = guest.spec.memory.fits(bits);
+        fits.map_err(|source| SessionError::Memory { guest: guest.spec.name.clone(), source })?;
+    }
+    Ok(())
 }
 
 fn open_disks(guests: &[GuestConfig]) -> Result<Vec<Vec<Image>>, SessionError> {
@@ -356,6 +379,7 @@ impl Slot {
             name: guest.name(),
             sectors_read,
             sectors_written,
+            disks: guest.disks().map(|(id, bytes)| DiskLine { id: id.into(), bytes }).collect(),
             balloon: guest.balloon(),
             tmem: share.as_ref().map(Share::report),
             rights: share.as_ref().map(Share::rights),

@@ -188,11 +188,12 @@ fn disk_when_two_guests_write_it_is_refused() {
 #[test]
 fn console_when_it_would_overwrite_a_disk_or_another_console_is_refused() {
     let text = refused(&format!("{MINIMAL}disks = [\"disk.img\"]\nconsole = \"disk.img\"\n"));
-    assert!(text.contains("console: ") && text.contains("is already a file of `a`"), "{text}");
+    assert!(text.starts_with("guests.toml:5: console: disk.img is also a disk of `a`"), "{text}");
     let text = refused(&format!("{MINIMAL}console = \"vmlinuz\"\n"));
-    assert!(text.contains("console: "), "{text}");
+    assert!(text.starts_with("guests.toml:4: console: vmlinuz is also the kernel of `a`"), "{text}");
     let two = "[[guest]]\nname = \"b\"\nkernel = \"vmlinuz\"\nconsole = \"log\"\n";
-    assert!(refused(&format!("{MINIMAL}console = \"log\"\n{two}")).contains("is already a file of `a`"));
+    let text = refused(&format!("{MINIMAL}console = \"log\"\n{two}"));
+    assert!(text.starts_with("guests.toml:8: console: log is also the console's file of `a`"), "{text}");
 }
 
 #[test]
@@ -210,6 +211,54 @@ fn list_when_written_without_brackets_is_shown_with_them() {
     assert!(text.ends_with(": write disks = [\"disk.img\"]"), "{text}");
     let text = refused(&format!("{MINIMAL}tmem = {{ weight = 1, pools = \"persistent\" }}\n"));
     assert!(text.ends_with(": write pools = [\"persistent\"]"), "{text}");
+}
+
+#[test]
+fn tables_when_they_have_too_many_brackets_or_too_few_are_told_how_many() {
+    for (text, why) in [
+        (
+            MINIMAL.replace("[[guest]]", "[guest]"),
+            "guests.toml:1: there may be several guests: write [[guest]]",
+        ),
+        (format!("[[store]]\nsize = \"1G\"\n{MINIMAL}"), "guests.toml:1: there is one store: write [store]"),
+        (
+            format!("{MINIMAL}[[guest.tmem]]\ncap = \"1M\"\n"),
+            "guests.toml:4: a guest has it once: write [guest.tmem]",
+        ),
+        (format!("{MINIMAL}tmem = true\n"), "guests.toml:4: tmem: "),
+        (format!("{MINIMAL}[guest.disks]\na = 1\n"), "expected a sequence"),
+        (format!("{MINIMAL}memory = 1.5\n"), "guests.toml:4: memory: 1.5 is not a whole number of bytes"),
+        (
+            format!("{MINIMAL}memory = \"1.5G\"\n"),
+            "guests.toml:4: memory: `1.5G` is not a whole number: write 1536M",
+        ),
+        (format!("{MINIMAL}memory = 512\n"), "write 512M for MiB"),
+        ("guest = 3\n".into(), "guests.toml:1: guest: "),
+    ] {
+        let said = refused(&text);
+        assert!(said.contains(why) && !said.contains("Raw"), "{said}");
+    }
+}
+
+#[test]
+fn file_when_of_an_editor_with_carriage_returns_and_a_byte_order_mark_is_read() {
+    let text = format!("\u{feff}{}", MINIMAL.replace('\n', "\r\n"));
+    assert_eq!(read(&text).unwrap().guests.len(), 1);
+    assert!(refused(&format!("{text}memmory = 1\r\n")).starts_with("guests.toml:4: unknown field `memmory`"));
+}
+
+#[test]
+fn disks_when_written_with_words_have_them_and_their_serial_numbers_differ() {
+    let disks = |list: &str| read(&format!("{MINIMAL}disks = [{list}]\n"));
+    let config = disks(r#""disk.img,ro,id=root,queues=2", "initrd,ro""#).unwrap();
+    let spec = &config.guests[0].spec;
+    assert_eq!([spec.disk_id(0), spec.disk_id(1)], ["root", "disk1"]);
+    assert_eq!([spec.disk_queues(0), spec.disk_queues(1)], [2, 1]);
+    let text = refused(&format!("{MINIMAL}disks = [\"disk.img,ro,id=disk1\", \"initrd,ro\"]\n"));
+    assert!(
+        text.starts_with("guests.toml:4: disks: disks 0 and 1 both have the serial number `disk1`"),
+        "{text}"
+    );
 }
 
 #[test]
