@@ -31,6 +31,8 @@ fn words_when_on_the_command_line_arrive_as_requests() {
     for (words, request) in [
         ("guests", r#"{"do":"guests"}"#),
         ("balloon a 16M", r#"{"bytes":16777216,"do":"balloon","guest":"a"}"#),
+        ("resize a disk0 1G", r#"{"bytes":1073741824,"disk":"disk0","do":"resize","guest":"a"}"#),
+        ("resize a disk0", r#"{"bytes":null,"disk":"disk0","do":"resize","guest":"a"}"#),
         ("cap a none", r#"{"bytes":null,"do":"cap","guest":"a"}"#),
         ("share a --weight 7", r#"{"do":"share","guest":"a","reservation_bytes":null,"weight":7}"#),
         ("freeze a", r#"{"do":"freeze","guest":"a"}"#),
@@ -64,7 +66,7 @@ fn mistakes_when_made_are_told_with_what_to_do() {
         ("balloon a lots", "`lots` is not a size"),
         ("cap a all", "or `none`"),
         ("share a", "give --reservation or --weight"),
-        ("stop a", "no command `stop`: guests, balloon, cap, share, freeze, thaw"),
+        ("stop a", "no command `stop`: guests, balloon, resize, cap, share, freeze, thaw"),
         ("balloon a", "<SIZE>"),
     ] {
         let (status, _, said) = control(&socket, &words.split(' ').collect::<Vec<_>>());

@@ -39,12 +39,13 @@ const REQUESTS: &str = r#"What the socket is asked, one line each; sizes are in 
   {"do":"guests"}
   {"do":"stop","guest":"a"}
   {"do":"balloon","guest":"a","bytes":16777216}
+  {"do":"resize","guest":"a","disk":"disk0","bytes":1073741824}
   {"do":"cap","guest":"a","bytes":33554432}
   {"do":"cap","guest":"a","bytes":null}
   {"do":"share","guest":"a","reservation_bytes":33554432,"weight":200}
   {"do":"freeze","guest":"a"}
   {"do":"thaw","guest":"a"}
-A cap of null is none. Of a share, reservation_bytes or weight may be left out: it stays as it is.
+A cap of null is none. Without bytes a disk gets the size that its file has grown to. Of a share, reservation_bytes or weight may be left out: it stays as it is.
 The answer is a line too: {"ok":...}, or {"error":"why"} when nothing was done."#;
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +63,15 @@ enum Action {
         guest: String,
         /// Size of the balloon, such as 16M; 0 empties it
         size: Size,
+    },
+    /// Make a disk larger, and tell the guest; the file grows with it
+    Resize {
+        /// The guest's name
+        guest: String,
+        /// The disk's serial number: its `id=`, or disk0, disk1, ... in order
+        disk: String,
+        /// Its new size, such as 2G; without it as large as its file or device has grown meanwhile. A disk never shrinks
+        size: Option<Size>,
     },
     /// Limit what a guest may hold in the store
     Cap {
@@ -119,6 +129,9 @@ impl Action {
             Self::Guests => Request::Guests,
             Self::Stop { guest } => Request::Stop { guest: guest.clone() },
             Self::Balloon { guest, size } => Request::Balloon { guest: guest.clone(), bytes: size.0 },
+            Self::Resize { guest, disk, size } => {
+                Request::Resize { guest: guest.clone(), disk: disk.clone(), bytes: size.map(|size| size.0) }
+            }
             Self::Cap { guest, size } => Request::Cap { guest: guest.clone(), bytes: size.0 },
             Self::Share { reservation: None, weight: None, .. } => {
                 let path = ["control", "share"];
@@ -184,6 +197,10 @@ fn guest(of: &Value) -> String {
     let count = |path: &str| number(of, path);
     let mut text =
         format!("{name}: {} sectors read, {} written", count("/sectors_read"), count("/sectors_written"));
+    for disk in of.get("disks").and_then(Value::as_array).into_iter().flatten() {
+        let id = disk.get("id").and_then(Value::as_str).unwrap_or_default();
+        let _ = write!(text, "; {id} {}", Size(number(disk, "/bytes")));
+    }
     if of.get("tmem").is_some_and(Value::is_object) {
         let cap = of.pointer("/rights/cap_bytes").and_then(Value::as_u64);
         let _ = write!(
@@ -228,6 +245,7 @@ mod tests {
             "store": {"used_bytes": 3 << 20, "persistent_pages": 5, "ephemeral_pages": 6},
             "guests": [
                 {"name": "a", "sectors_read": 1, "sectors_written": 2, "balloon": null,
+                 "disks": [{"id": "disk0", "bytes": 1 << 30}, {"id": "root", "bytes": 512}],
                  "tmem": {"puts": 7, "puts_refused": 8, "gets": 9, "bytes": 2048},
                  "rights": {"cap_bytes": 1 << 20, "reservation_bytes": 0, "weight": 100, "frozen": true}},
                 {"name": "b", "sectors_read": 0, "sectors_written": 0, "tmem": null, "rights": null,
@@ -237,7 +255,7 @@ mod tests {
         assert_eq!(
             text(&answer),
             "store: 3 MiB used, 5 persistent pages, 6 ephemeral\n\
-             a: 1 sectors read, 2 written; 7 puts, 8 refused, 9 gets; holds 2 KiB, cap 1M, reservation 0, weight 100, frozen\n\
+             a: 1 sectors read, 2 written; disk0 1G; root 512; 7 puts, 8 refused, 9 gets; holds 2 KiB, cap 1M, reservation 0, weight 100, frozen\n\
              b: 0 sectors read, 0 written; balloon 1M of 2M, 1 MiB given back\n"
         );
     }

@@ -6,6 +6,7 @@
 mod client;
 mod server;
 mod socket;
+mod timed;
 
 pub use client::{AskError, ask};
 pub use server::Server;
@@ -33,6 +34,15 @@ pub enum Request {
         guest: String,
         /// Whole pages.
         bytes: u64,
+    },
+    /// A disk of the guest shall have another size.
+    Resize {
+        /// Its name.
+        guest: String,
+        /// The disk's serial number.
+        disk: String,
+        /// Bytes, no fewer than it has; without them it has as many as its file has grown to.
+        bytes: Option<u64>,
     },
     /// The guest may hold so many bytes in the store.
     Cap {
@@ -88,6 +98,10 @@ mod tests {
             (
                 r#"{"do":"balloon","guest":"a","bytes":4096}"#,
                 Request::Balloon { guest: "a".into(), bytes: 4096 },
+            ),
+            (
+                r#"{"do":"resize","guest":"a","disk":"d","bytes":512}"#,
+                Request::Resize { guest: "a".into(), disk: "d".into(), bytes: Some(512) },
             ),
             (r#"{"do":"cap","guest":"a","bytes":null}"#, Request::Cap { guest: "a".into(), bytes: None }),
         ] {

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::socket::{ServerError, Socket};
+use super::timed::Timed;
 use super::{Answer, REQUEST_MAX, Request};
 
 /// How long a connection may take, from its beginning to the last byte of the answer, beside what the session needs. Others wait
@@ -49,7 +50,7 @@ impl Server {
             while !stop.load(Ordering::Acquire) {
                 match accept.accept() {
                     // What goes wrong with a connection is its client's business.
-                    Ok((stream, _)) => drop(Timed::new(&stream, patience).serve(&answer)),
+                    Ok((stream, _)) => drop(serve(&stream, patience, &answer)),
                     Err(_) => std::thread::sleep(REST),
                 }
             }
@@ -66,65 +67,46 @@ impl Drop for Server {
     }
 }
 
-/// A connection that ends in time, however slowly the other side reads and writes.
-struct Timed<'a> {
-    stream: &'a UnixStream,
-    left: Duration,
+/// Answers one request.
+fn serve(
+    stream: &UnixStream,
+    patience: Duration,
+    answer: &impl Fn(Request) -> Result<serde_json::Value, String>,
+) -> io::Result<()> {
+    let mut connection = Timed::new(stream, patience);
+    let answered = match request(&mut connection) {
+        Ok(request) => answer(request),
+        Err(Unreadable::Wrong(why)) => Err(why),
+        Err(Unreadable::Gone(error)) => return Err(error),
+    };
+    let mut text = serde_json::to_vec(&match answered {
+        Ok(value) => Answer::Ok(value),
+        Err(why) => Answer::Error(why),
+    })?;
+    text.push(b'\n');
+    connection.write_all(&text)
 }
 
-impl<'a> Timed<'a> {
-    fn new(stream: &'a UnixStream, patience: Duration) -> Self {
-        Self { stream, left: patience }
-    }
-
-    fn serve(&mut self, answer: &impl Fn(Request) -> Result<serde_json::Value, String>) -> io::Result<()> {
-        let answered = match self.request() {
-            Ok(request) => answer(request),
-            Err(Unreadable::Wrong(why)) => Err(why),
-            Err(Unreadable::Gone(error)) => return Err(error),
-        };
-        let mut text = serde_json::to_vec(&match answered {
-            Ok(value) => Answer::Ok(value),
-            Err(why) => Answer::Error(why),
-        })?;
-        text.push(b'\n');
-        self.write_all(&text)
-    }
-
-    /// Reads a line, and no more than [`REQUEST_MAX`] bytes.
-    fn request(&mut self) -> Result<Request, Unreadable> {
-        let mut line = Vec::new();
-        let mut part = [0; 512];
-        while !line.contains(&b'\n') {
-            let read = self.read(&mut part).map_err(Unreadable::Gone)?;
-            line.extend(part.iter().take(read));
-            if line.len() > REQUEST_MAX {
-                return Err(Unreadable::Wrong(format!("a request is a line of at most {REQUEST_MAX} bytes")));
-            }
-            if read == 0 {
-                break;
-            }
+/// Reads a line, and no more than [`REQUEST_MAX`] bytes.
+fn request(connection: &mut Timed<'_>) -> Result<Request, Unreadable> {
+    let mut line = Vec::new();
+    let mut part = [0; 512];
+    while !line.contains(&b'\n') {
+        let read = connection.read(&mut part).map_err(Unreadable::Gone)?;
+        line.extend(part.iter().take(read));
+        if line.len() > REQUEST_MAX {
+            return Err(Unreadable::Wrong(format!("a request is a line of at most {REQUEST_MAX} bytes")));
         }
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        serde_json::from_slice(line).map_err(|error| {
-            Unreadable::Wrong(format!(
-                "not a request: {error}; write a line such as {{\"do\":\"balloon\",\"guest\":\"NAME\",\"bytes\":16777216}}"
-            ))
-        })
-    }
-
-    /// Does one read or write, and takes its time off what is left; without any left it does none.
-    fn timed<T>(&mut self, step: impl FnOnce(&UnixStream) -> io::Result<T>) -> io::Result<T> {
-        let started = Instant::now();
-        if self.left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+        if read == 0 {
+            break;
         }
-        self.stream.set_read_timeout(Some(self.left))?;
-        self.stream.set_write_timeout(Some(self.left))?;
-        let done = step(self.stream);
-        self.left = self.left.saturating_sub(started.elapsed());
-        done
     }
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    serde_json::from_slice(line).map_err(|error| {
+        Unreadable::Wrong(format!(
+            "not a request: {error}; write a line such as {{\"do\":\"balloon\",\"guest\":\"NAME\",\"bytes\":16777216}}"
+        ))
+    })
 }
 
 /// Why a request cannot be answered as one.
@@ -133,24 +115,6 @@ enum Unreadable {
     Wrong(String),
     /// The connection is lost, or its time is over.
     Gone(io::Error),
-}
-
-impl Read for Timed<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.timed(|mut stream| stream.read(bytes))
-    }
-}
-
-impl Write for Timed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Of a long answer the host waits for room again and again, each time so long.
-        let part = bytes.chunks(REQUEST_MAX).next().unwrap_or_default();
-        self.timed(|mut stream| stream.write(part))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -212,14 +176,5 @@ mod tests {
         for mut stream in stalled {
             assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed without an answer");
         }
-    }
-
-    #[test]
-    fn connection_when_its_time_is_over_is_neither_read_nor_written() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        theirs.write_all(b"x").unwrap();
-        let mut timed = Timed::new(&ours, Duration::ZERO);
-        assert_eq!(timed.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(timed.write(b"x").unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::timed::connect;
+
 /// Most folders of [`private_folder`] that may be there already.
 const FOLDERS: u32 = 100;
 /// The longest path of a socket in such a folder: Linux numbers processes to 2^22.
@@ -24,7 +26,7 @@ pub enum ServerError {
     #[error("{}: there is a file of that name, and it is no socket; remove it or choose another name", .0.display())]
     Taken(PathBuf),
     /// Somebody answers there.
-    #[error("{}: another `tmem run` listens there; choose another name", .0.display())]
+    #[error("{}: a program listens there, such as another `tmem run`; choose another name", .0.display())]
     InUse(PathBuf),
     /// There is nowhere to put it.
     #[error("{}: its folder does not exist; make it, or choose another path", .0.display())]
@@ -65,8 +67,12 @@ impl Socket {
         }
         let stale = match std::fs::symlink_metadata(path) {
             Ok(there) if !there.file_type().is_socket() => return Err(ServerError::Taken(path.into())),
-            Ok(there) => match UnixStream::connect(path) {
+            Ok(there) => match connect(path, None) {
                 Ok(_) => return Err(ServerError::InUse(path.into())),
+                // It listens, and takes no connections now.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(ServerError::InUse(path.into()));
+                }
                 // Left by a session that was killed.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Some(identity(&there)),
                 Err(error) => return Err(host("replace the socket that is there")(error)),
@@ -201,7 +207,7 @@ mod tests {
     fn path_when_taken_is_refused_and_when_left_by_a_dead_session_is_used() {
         let (dir, path, _socket) = socket();
         let error = Socket::listen(&path).unwrap_err().to_string();
-        assert!(error.contains("another `tmem run` listens there"), "{error}");
+        assert!(error.contains("such as another `tmem run`"), "{error}");
         let file = dir.path().join("file");
         std::fs::write(&file, "precious").unwrap();
         let error = Socket::listen(&file).unwrap_err().to_string();
@@ -211,6 +217,14 @@ mod tests {
         let _again = Socket::listen(&left).unwrap();
         assert!(UnixStream::connect(&left).is_ok());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing else is left");
+    }
+
+    #[test]
+    fn path_when_a_program_listens_there_that_takes_no_connections_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let _busy = crate::control::timed::tests::full(&path);
+        assert!(matches!(Socket::listen(&path), Err(ServerError::InUse(_))));
     }
 
     #[test]

@@ -58,7 +58,13 @@ fn put(request: Request, events: &Sender<Event>, patience: Duration) -> Answer {
         Err(RecvTimeoutError::Disconnected) => over(),
         Err(RecvTimeoutError::Timeout) if settled.swap(true, Ordering::AcqRel) => {
             // It is being done.
-            from.recv().unwrap_or_else(|_| over())
+            match from.recv_timeout(patience) {
+                Ok(answer) => answer,
+                Err(RecvTimeoutError::Disconnected) => over(),
+                Err(RecvTimeoutError::Timeout) => {
+                    Err("it takes long, and will be done: look at the guests".into())
+                }
+            }
         }
         Err(RecvTimeoutError::Timeout) => Err("the session is busy, and nothing was done: ask again".into()),
     }
@@ -82,6 +88,11 @@ impl Session {
             Request::Stop { guest } => {
                 let (slot, running, _) = self.running(guest)?;
                 press(guest, running.press_power_button())?;
+                slot
+            }
+            Request::Resize { guest, disk, bytes } => {
+                let (slot, running, _) = self.running(guest)?;
+                running.resize_disk(disk, *bytes).map_err(|why| format!("guest `{guest}`: {why}"))?;
                 slot
             }
             Request::Cap { guest, bytes } => {
