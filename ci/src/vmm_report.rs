@@ -49,6 +49,8 @@ pub(crate) struct Disk {
     pub(crate) sectors_read: u64,
     /// Sectors written.
     pub(crate) sectors_written: u64,
+    /// Sectors discarded.
+    pub(crate) sectors_discarded: u64,
 }
 
 /// What a guest gave back of its memory.
@@ -103,8 +105,8 @@ pub(crate) mod tests {
             transport: tmem.is_some().then(|| "xen".into()),
             exits: Exits { mmio_read: 3, mmio_write: 4, hypercall: 5 },
             disks: vec![
-                Disk { sectors_read: 10, sectors_written: 20 },
-                Disk { sectors_read: 1, sectors_written: 2 },
+                Disk { sectors_read: 10, sectors_written: 20, ..Disk::default() },
+                Disk { sectors_read: 1, sectors_written: 2, ..Disk::default() },
             ],
             balloon: None,
             tmem,
@@ -118,7 +120,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_counter_that_is_missing_is_an_error_and_not_zero() {
-        let disk = r#"{"sectors_read":1,"sectors_written":2,"reads":1}"#;
+        let disk = r#"{"sectors_read":1,"sectors_written":2,"sectors_discarded":0,"reads":1}"#;
         assert!(serde_json::from_str::<Disk>(disk).is_ok());
         assert!(serde_json::from_str::<Disk>(&disk.replace("written", "wrote")).is_err());
     }

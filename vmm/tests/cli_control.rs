@@ -66,7 +66,7 @@ fn mistakes_when_made_are_told_with_what_to_do() {
         ("balloon a lots", "`lots` is not a size"),
         ("cap a all", "or `none`"),
         ("share a", "give --reservation or --weight"),
-        ("stop a", "no command `stop`: guests, balloon, resize, cap, share, freeze, thaw"),
+        ("halt a", "no command `halt`: guests, stop, balloon, resize, cap, share, freeze, thaw"),
         ("balloon a", "<SIZE>"),
     ] {
         let (status, _, said) = control(&socket, &words.split(' ').collect::<Vec<_>>());

@@ -236,7 +236,7 @@ pub(crate) mod tests {
 
     /// A VMM's side that agrees with [`guest::tests::console`].
     pub(crate) fn vmm() -> vmm_report::Guest {
-        let disks = vec![Disk { sectors_read: 80, sectors_written: 160 }];
+        let disks = vec![Disk { sectors_read: 80, sectors_written: 160, ..Disk::default() }];
         vmm_report::Guest {
             disks,
             ..vmm_report::tests::guest("a", Some(Tmem { puts: 20, ..Tmem::default() }))

@@ -18,6 +18,7 @@ mod asked;
 mod bench;
 mod brakes;
 mod cargo;
+mod disk;
 mod ends;
 mod guests;
 mod linux;

@@ -1,7 +1,7 @@
 //! The list of steps, in the order of the report.
 
 use super::report::Ending;
-use super::{Context, cargo, ends, guests, linux, memory};
+use super::{Context, cargo, disk, ends, guests, linux, memory};
 
 /// What a step mostly does, and so what it may run beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,11 @@ pub(super) static STEPS: &[Step] = &[
         "linux-bad-hosts",
         "hosts that the driver refuses, that refuse everything or lose pages; no unloading while in use",
         guests::bad_hosts,
+    ),
+    guest(
+        "linux-disk",
+        "a stock Linux guest's disk: holes, two queues, a serial number, grown while it runs, refused to a second session",
+        disk::disk,
     ),
     guest(
         "linux-ends",
