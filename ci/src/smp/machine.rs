@@ -33,13 +33,21 @@ pub(super) struct Machine<'a> {
     pub(super) memory_mib: u32,
     /// Disks, in the order of their names in the guest; what is true is read-only.
     pub(super) disks: &'a [(PathBuf, bool)],
+    /// Whether it can be suspended.
+    pub(super) sleeps: bool,
 }
 
 impl Machine<'_> {
     fn arguments(&self) -> Vec<OsString> {
+        // A microvm has no sleep but that of an idle machine, from which its clock does not wake it.
+        let (machine, disk) = if self.sleeps {
+            ("pc", "virtio-blk-pci")
+        } else {
+            ("microvm,acpi=on,pic=on,pit=on,rtc=on", "virtio-blk-device")
+        };
         let mut arguments: Vec<OsString> = [
             "-M",
-            "microvm,acpi=on,pic=on,pit=on,rtc=on",
+            machine,
             "-accel",
             "tcg,thread=multi",
             "-cpu",
@@ -67,7 +75,7 @@ impl Machine<'_> {
                 "id=disk{index},if=none,format=raw,cache=unsafe,discard=unmap,read-only={read_only},file={path}"
             );
             arguments.extend(["-drive".into(), drive.into()]);
-            arguments.extend(["-device".into(), format!("virtio-blk-device,drive=disk{index}").into()]);
+            arguments.extend(["-device".into(), format!("{disk},drive=disk{index}").into()]);
         }
         arguments
     }
@@ -102,6 +110,7 @@ mod tests {
             words: "quiet",
             memory_mib: 256,
             disks: &disks,
+            sleeps: false,
         };
         let words: Vec<_> =
             machine.arguments().iter().map(|word| word.to_string_lossy().into_owned()).collect();

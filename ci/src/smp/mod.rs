@@ -161,6 +161,7 @@ impl<'a> Run<'a> {
             words: &world.words(&setting, scenarios),
             memory_mib: world.memory_mib(),
             disks: &self.disks()?,
+            sleeps: world.sleeps,
         };
         boot(&machine, LIMITS, log, &mut std::io::stdout())
     }

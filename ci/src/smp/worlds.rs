@@ -78,6 +78,19 @@ pub(crate) static WORLDS: &[World] = &[
         ..STOCK_DEVICE
     },
     World {
+        name: "starved-6.12",
+        what: "refusals in the middle of huge pages, and no memory for what is to be done then",
+        scenarios: "huge_pages_refused_in_parts_while_clones_are_waited_for",
+        ..STOCK_DEVICE
+    },
+    World {
+        name: "sleep-6.12",
+        what: "a host inside the driver, and a machine that is suspended",
+        scenarios: "pages_outlive_a_suspend",
+        sleeps: true,
+        ..STOCK_DEVICE
+    },
+    World {
         name: "device-6.1",
         what: "a host inside the driver, Debian's kernel 6.1",
         kernel: KernelId::Stock(Series::V6_1),

@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) asks: bool,
     /// A scenario of the kernel that the last one of `scenarios` boots by itself, out of the host's sight.
     pub(crate) after: Option<&'static str>,
+    /// Whether the machine has to be one that can be suspended; only `torture --smp` has one.
+    pub(crate) sleeps: bool,
 }
 
 impl World {
@@ -140,10 +142,12 @@ impl World {
         let variables: String = self.variables.iter().map(|variable| format!("{variable},")).collect();
         let root =
             if setting.programs { "guest.root=/dev/vdc" } else { "guest.run=/bin/busybox,--install,-s,/bin" };
-        // Debian's cloud kernels have none.
-        let xfs = if self.kernel.is_tmem_aware() { ",xfs" } else { "" };
+        // Debian's cloud kernels have none; what they, without KASAN, can tell of memory that is used after it was freed is where it is
+        // poisoned. Of this size are the driver's plugs.
+        let (xfs, poison) =
+            if self.kernel.is_tmem_aware() { (",xfs", "") } else { ("", " slub_debug=FZPU,kmalloc-4k") };
         format!(
-            "console=ttyS0 panic=-1 quiet mitigations=off nokaslr guest.modules=virtio_mmio,virtio_blk,ext4{xfs} \
+            "console=ttyS0 panic=-1 quiet mitigations=off nokaslr{poison} guest.modules=virtio_mmio,virtio_blk,ext4{xfs} \
              {root} guest.run=env,SECONDS_OF_STRESS={},ROUND={},{variables}{script},{scenarios}",
             setting.seconds, setting.round,
         )

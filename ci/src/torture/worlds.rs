@@ -38,11 +38,12 @@ freed_slots_are_flushed,rmmod_while_in_use_is_refused";
 
 /// What shows that a stock kernel can do it too.
 pub(crate) const STOCK: &str = "written_blocks_read_back,file_system_with_trim,discard_gives_memory_back,mkswap_by_the_driver,\
-swap_in_company,swapoff_with_pages_in_use,rmmod_while_in_use_is_refused";
+swap_in_company,swapoff_with_pages_in_use,rmmod_while_in_use_is_refused,hibernation_is_refused";
 
 /// Those that need a host which can be made to misbehave.
 pub(crate) const BAD_HOST: &str = "bad_hosts_are_refused,host_without_batches_or_ranges,host_that_takes_nothing,\
 faults_and_broken_batches_go_to_the_disk,lost_page_is_an_error_not_zeros,\
+full_host_is_given_nothing_before_it_kept_a_page,full_host_that_then_loses_its_first_page_is_given_no_other,\
 refused_puts_go_to_the_backing_disk,refused_puts_in_company_go_to_the_backing_disk,\
 huge_pages_refused_in_the_middle,refused_puts_without_backing_keep_pages_in_memory,\
 overwrites_move_between_tmem_and_disk";
@@ -70,6 +71,7 @@ pub(crate) const ROOMY: World = World {
     before: None,
     asks: false,
     after: None,
+    sleeps: false,
 };
 
 /// About the debug kernel itself.

@@ -290,13 +290,13 @@ scenario_huge_pages_refused_in_the_middle() {
 scenario_huge_pages_refused_in_parts_while_clones_are_waited_for() {
 	fake || { wrong "needs the test host"; return 2; }
 	memory=$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)
-	# More than half of it (in KiB) is for the host (in pages), and five quarters of it are filled as fast as can be.
-	load backing="$BACKING" test_pages=$((memory / 7)) test_refuse_every=3 || return 1
+	# All but 100 MiB (in KiB) is for the host (in pages); then 250 are filled as fast as can be.
+	load backing="$BACKING" test_pages=$(((memory - 102400) / 4)) test_refuse_every=3 || return 1
 	swap_on || { wrong "swapon"; return 1; }
 	echo always >/sys/kernel/mm/transparent_hugepage/enabled
 	huge=$(vmstat thp_swpout) jobs=
 	for job in 1 2; do
-		tmem-workload run --memory $((memory * 5 / 8192))M --passes "${PASSES:-2}" --thp always --mix same=100 --write-share 100 \
+		tmem-workload run --memory 125M --passes "${PASSES:-2}" --thp always --mix same=100 --write-share 100 \
 			>/tmp/workload.$job 2>&1 &
 		jobs="$jobs $!"
 	done
