@@ -48,7 +48,7 @@ fn vcpus_when_none_or_too_many_name_the_flag() {
     for vcpus in ["0", "500"] {
         let (status, text) = refused(&["--kernel", "kernel", "--vcpus", vcpus], "");
         assert_eq!(status, Some(1));
-        assert_eq!(text, "tmem: --vcpus: a guest has 1 to 64 vCPUs\n");
+        assert_eq!(text, "tmem: --vcpus: a guest has 1 to 254 vCPUs\n");
     }
 }
 

@@ -10,14 +10,25 @@ const END: &str = "--";
 /// The command line, with a word for each of `devices` virtio devices where it has `acpi=off`: Linux's
 /// drivers/virtio/virtio_mmio.c takes them, if it has CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES.
 pub fn with_devices(cmdline: &str, devices: usize) -> String {
-    let mut words: Vec<&str> = cmdline.split(' ').collect();
-    let end = words.iter().position(|word| *word == END).unwrap_or(words.len());
-    if !words.iter().take(end).any(|word| *word == WITHOUT_ACPI) {
+    let kernels = kernels_part(cmdline);
+    if !kernels.split_whitespace().any(|word| word == WITHOUT_ACPI) {
         return cmdline.to_owned();
     }
-    let added: Vec<String> = (0..devices).map(device).collect();
-    words.splice(end..end, added.iter().map(String::as_str));
-    words.join(" ")
+    let added: String = (0..devices).map(|index| format!("{} ", device(index))).collect();
+    let inits = cmdline.get(kernels.len()..).unwrap_or_default();
+    format!("{} {added}{inits}", kernels.trim_end()).trim_end().to_owned()
+}
+
+/// What stands before the word that ends it.
+fn kernels_part(cmdline: &str) -> &str {
+    let mut at = 0;
+    for word in cmdline.split_inclusive(char::is_whitespace) {
+        if word.trim_end() == END {
+            break;
+        }
+        at += word.len();
+    }
+    cmdline.get(..at).unwrap_or(cmdline)
 }
 
 /// Size, address and interrupt.
@@ -42,6 +53,7 @@ mod tests {
         let words = "virtio_mmio.device=4096@0xd0000000:5 virtio_mmio.device=4096@0xd0001000:6";
         assert_eq!(with_devices("quiet acpi=off", 2), format!("quiet acpi=off {words}"));
         assert_eq!(with_devices("acpi=off -- single", 2), format!("acpi=off {words} -- single"));
+        assert_eq!(with_devices("a\tacpi=off\n b", 2), format!("a\tacpi=off\n b {words}"));
         assert_eq!(with_devices("acpi=off", 0), "acpi=off");
     }
 }

@@ -1,6 +1,6 @@
 //! What a kernel entered by PVH finds: Xen's `hvm_start_info` (xen/include/public/arch-x86/hvm/start_info.h).
 //!
-//! PVH is an entry in 32-bit protected mode without paging, named by an ELF note. Linux, FreeBSD, NetBSD, GRUB and others have it.
+//! PVH is an entry in 32-bit protected mode without paging, named by an ELF note; other kernels than Linux have it, too.
 
 use linux_loader::loader::elf::start_info::{hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info};
 use vm_memory::ByteValued;

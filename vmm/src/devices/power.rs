@@ -1,6 +1,6 @@
 //! How a guest ends: the FADT's registers, the PC's older ways to reset, the register that tells of a panic, and the power button.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
 
 use parking_lot::Mutex;
@@ -117,8 +117,11 @@ impl PowerButton {
     }
 }
 
-/// pvpanic: a register through which a kernel tells that it has panicked.
-pub struct PanicRegister<E>(Line<E>);
+/// pvpanic: a register through which a kernel tells that it has panicked. It is told once, however often the guest writes.
+pub struct PanicRegister<E> {
+    line: Line<E>,
+    told: AtomicBool,
+}
 
 /// The kernel has panicked.
 const PANICKED: u8 = 1 << 0;
@@ -128,7 +131,7 @@ const CRASH_KERNEL: u8 = 1 << 1;
 impl<E> PanicRegister<E> {
     /// A register that reports through `events`, wrapped by `wrap`.
     pub fn new(events: Sender<E>, wrap: fn(PowerEvent) -> E) -> Self {
-        Self(Line(Mutex::new(events), wrap))
+        Self { line: Line(Mutex::new(events), wrap), told: AtomicBool::new(false) }
     }
 }
 
@@ -142,8 +145,9 @@ impl<E: Send> BusDevice for PanicRegister<E> {
     fn write(&self, _: u64, data: &[u8]) {
         if let [value, ..] = data
             && value & PANICKED != 0
+            && !self.told.swap(true, Ordering::Relaxed)
         {
-            self.0.raise(PowerEvent::Panicked);
+            self.line.raise(PowerEvent::Panicked);
         }
     }
 }
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn panic_register_when_told_of_a_panic_tells_and_leaves_a_crash_kernel_alone() {
+    fn panic_register_when_told_of_a_panic_tells_it_once_and_leaves_a_crash_kernel_alone() {
         let (to, from) = channel();
         let register = PanicRegister::new(to, |e| e);
         let mut known = [0];
@@ -247,6 +251,7 @@ mod tests {
         register.write(0, &[CRASH_KERNEL]);
         register.write(0, &[]);
         assert_eq!(events(&from), []);
+        register.write(0, &[PANICKED]);
         register.write(0, &[PANICKED]);
         assert_eq!(events(&from), [PowerEvent::Panicked]);
     }

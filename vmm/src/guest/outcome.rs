@@ -78,7 +78,7 @@ impl ExitCounts {
 }
 
 /// What a guest asked of one disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DiskReport {
     /// The host's file.
     pub path: String,
@@ -88,6 +88,8 @@ pub struct DiskReport {
     pub bytes: u64,
     /// The guest could not write.
     pub read_only: bool,
+    /// A driver of the guest's found it.
+    pub found: bool,
     /// Read requests.
     pub reads: u64,
     /// Write requests.
@@ -119,6 +121,7 @@ impl DiskReport {
             id: disk.id().into(),
             bytes: disk.bytes(),
             read_only: disk.image().read_only(),
+            found: disk.was_found(),
             reads: get(&counters.reads),
             writes: get(&counters.writes),
             flushes: get(&counters.flushes),

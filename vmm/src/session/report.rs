@@ -107,11 +107,12 @@ impl fmt::Display for Entry {
             write!(f, ", {} puts, {} gets, {} refused", tmem.puts, tmem.gets, tmem.puts_refused)?;
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            write!(
-                f,
-                ", disk {index}: {} sectors read, {} written",
-                disk.sectors_read, disk.sectors_written
-            )?;
+            if disk.found {
+                let (read, written) = (disk.sectors_read, disk.sectors_written);
+                write!(f, ", disk {index}: {read} sectors read, {written} written")?;
+            } else {
+                write!(f, ", disk {index}: no driver in the guest found it")?;
+            }
         }
         if let Some(balloon) = &self.balloon {
             write!(f, ", {} MiB given back", balloon.given_back_bytes >> 20)?;
@@ -155,6 +156,16 @@ mod tests {
         assert_eq!(status(&[EndKind::Died, EndKind::Reset]), 4);
         assert_eq!(status(&[EndKind::NotStarted]), 4);
         assert_eq!(status(&[EndKind::Stopped, EndKind::PowerOff]), 130);
+    }
+
+    #[test]
+    fn disk_when_no_driver_found_it_is_told_so() {
+        let disks = [false, true].map(|found| DiskReport { found, sectors_read: 8, ..Default::default() });
+        let entry = Entry { disks: disks.into(), ..entry(EndKind::Halted) };
+        assert_eq!(
+            entry.to_string(),
+            "a: halted after 1.50 s, disk 0: no driver in the guest found it, disk 1: 8 sectors read, 0 written"
+        );
     }
 
     #[test]

@@ -153,7 +153,7 @@ fn memory_when_zero_or_odd_is_named() {
 fn vcpus_and_delays_when_impossible_are_named() {
     for (line, key) in [
         ("vcpus = 0", "vcpus"),
-        ("vcpus = 65", "vcpus"),
+        ("vcpus = 255", "vcpus"),
         ("start-delay = -1.0", "start-delay"),
         ("start-delay = nan", "start-delay"),
     ] {

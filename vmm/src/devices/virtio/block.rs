@@ -126,6 +126,12 @@ impl Block {
         &self.counters
     }
 
+    /// Whether a driver has ever used it.
+    pub fn was_found(&self) -> bool {
+        // A driver has to accept VIRTIO_F_VERSION_1.
+        self.features.load(Ordering::Acquire) != 0
+    }
+
     /// Its serial number.
     pub fn id(&self) -> &str {
         let len = self.id.iter().position(|byte| *byte == 0).unwrap_or(ID_LEN);

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_queue::QueueT;
 
 use super::super::testing::{AVAIL, Driver, Part};
@@ -99,6 +100,16 @@ fn transfer_when_past_the_end_misaligned_or_overflowing_is_an_error() {
         assert_eq!(u32::from(status), VIRTIO_BLK_S_IOERR, "sector {sector} {part:?}");
     }
     assert_eq!(get(&block.counters().sectors_read), 0);
+}
+
+#[test]
+fn disk_when_no_driver_came_was_not_found() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(4096).unwrap();
+    let block = Block::new(Image::open(&DiskSpec::new(file.path())).unwrap(), "disk0", 1).unwrap();
+    assert!(!block.was_found());
+    block.accepted(1 << VIRTIO_F_VERSION_1);
+    assert!(block.was_found());
 }
 
 #[test]
