@@ -13,6 +13,7 @@
 //! * [`guest`]: one Linux guest, assembled, run and ended.
 //! * [`config`]: what is to be run, from flags or a file.
 //! * [`control`]: what may be asked of a running session over a local socket, and both ends of it.
+//! * [`serve`]: disks to swap to for guests of other virtual machine monitors, over vhost-user.
 //! * [`session`]: guests together: started, watched, stopped, reported.
 //! * [`doctor`]: what this machine can do, found by trying.
 //! * [`cli`]: the program `tmem`.
@@ -29,5 +30,6 @@ pub mod guest;
 pub mod kvm;
 pub mod loader;
 pub mod memory;
+pub mod serve;
 pub mod session;
 pub mod tmem;

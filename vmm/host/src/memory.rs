@@ -53,6 +53,13 @@ pub fn page<M: GuestMemoryBackend>(memory: &M, gpa: Gpa) -> Result<GuestPage<'_,
     }
 }
 
+/// The bytes of a slice in place, for a put that copies them itself, if they are as many as a page's. They need not be aligned.
+pub fn live_page<'a, B: BitmapSlice>(slice: &VolatileSlice<'a, B>) -> Option<LivePage<'a>> {
+    let at = NonNull::new(slice.ptr_guard().as_ptr().cast_mut()).filter(|_| slice.len() == PAGE_SIZE)?;
+    // SAFETY: the slice is as long as a page, and stays mapped for as long as it is borrowed.
+    Some(unsafe { LivePage::new(at) })
+}
+
 /// One page of guest RAM, found by [`page`].
 ///
 /// The guest may change the page at any time, so it is only ever copied, never borrowed as bytes. The copies neither allocate
@@ -66,9 +73,7 @@ pub struct GuestPage<'a, B: BitmapSlice = ()> {
 impl<'a, B: BitmapSlice> GuestPage<'a, B> {
     /// The page in place, for a put that copies it itself.
     pub fn live(&self) -> LivePage<'a> {
-        let at = self.slice.ptr_guard().as_ptr().cast_mut();
-        // SAFETY: the slice is a whole page of RAM, which stays mapped for as long as it is borrowed.
-        unsafe { LivePage::new(NonNull::new(at).expect("guest RAM is not mapped at address 0")) }
+        live_page(&self.slice).expect("a page has the length of a page")
     }
 
     /// Where the page is.

@@ -1,7 +1,43 @@
 //! What a client did, and what it may do: for reports and answers, in the names that people read.
 
 use serde::Serialize;
-use tmem_core::Client;
+use tmem_core::{Client, StoreStats};
+
+/// The store at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StoreReport {
+    /// Bytes held: pages and metadata.
+    pub used_bytes: u64,
+    /// Of those, metadata.
+    pub metadata_bytes: u64,
+    /// Bytes of memory that hold pages, the overhead of keeping them included.
+    pub stored_bytes: u64,
+    /// Pages in persistent pools.
+    pub persistent_pages: u64,
+    /// Pages in ephemeral and shared pools.
+    pub ephemeral_pages: u64,
+    /// Pages kept as they are.
+    pub raw_pages: u64,
+    /// Pages kept compressed.
+    pub compressed_pages: u64,
+    /// Pages kept as one repeated word.
+    pub same_pages: u64,
+}
+
+impl From<StoreStats> for StoreReport {
+    fn from(stats: StoreStats) -> Self {
+        Self {
+            used_bytes: stats.used_bytes,
+            metadata_bytes: stats.metadata_bytes,
+            stored_bytes: stats.stored_bytes,
+            persistent_pages: stats.persistent_pages,
+            ephemeral_pages: stats.ephemeral_pages,
+            raw_pages: stats.raw_pages,
+            compressed_pages: stats.compressed_pages,
+            same_pages: stats.same_pages,
+        }
+    }
+}
 
 /// What a guest did in the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -7,6 +7,7 @@ mod doctor;
 mod outputs;
 mod run;
 mod selftest;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Serve(serve::ServeArgs),
     Control(control::ControlArgs),
     Selftest(selftest::SelftestArgs),
     Bench(bench::BenchArgs),
@@ -43,11 +45,12 @@ pub fn main() -> ExitCode {
         // It would complain on standard error, which is what could not be written.
         .log_internal_errors(false)
         .init();
-    if !matches!(cli.command, Command::Run(_) | Command::Control(_)) {
+    if !matches!(cli.command, Command::Run(_) | Command::Serve(_) | Command::Control(_)) {
         end_with_the_reader();
     }
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Control(args) => control::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Bench(args) => bench::run(&args),

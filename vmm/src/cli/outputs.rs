@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::run::flag;
 use crate::config::{self, Claims, FileRole, Use};
-use crate::session::{OutputFile, Series, SessionReport};
+use crate::session::{OutputFile, Series};
 
 /// How long a report may wait for whoever reads it from a pipe.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,7 +72,7 @@ impl Outputs {
 }
 
 /// Writes the report, and only then lets it take the earlier one's place.
-pub(super) fn write_report(mut file: OutputFile, report: &SessionReport) -> Result<(), String> {
+pub(super) fn write_report(mut file: OutputFile, report: &impl Serialize) -> Result<(), String> {
     let path = file.path().to_owned();
     let mut text = serde_json::to_vec_pretty(report).expect("numbers and names are JSON");
     text.push(b'\n');
@@ -79,6 +80,6 @@ pub(super) fn write_report(mut file: OutputFile, report: &SessionReport) -> Resu
     written.map(drop).map_err(|error| cannot_make("--report", &path, &error))
 }
 
-fn cannot_make(key: &str, path: &Path, error: &std::io::Error) -> String {
+pub(super) fn cannot_make(key: &str, path: &Path, error: &std::io::Error) -> String {
     flag(key, format!("{}: {}", path.display(), FileRole::Output.trouble(path, error))).to_string()
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use tmem_core::{MAX_WEIGHT, UnknownEviction};
@@ -37,7 +38,7 @@ struct RawFile {
     rename_all = "kebab-case",
     expecting = "one [store] table, with one bracket on each side"
 )]
-struct RawStore {
+pub(super) struct RawStore {
     size: Option<Spanned<Size>>,
     committed: Option<Spanned<Size>>,
     codec: Option<CodecChoice>,
@@ -109,7 +110,7 @@ impl RawBalloon {
     rename_all = "kebab-case",
     expecting = "a table such as { cap = \"64M\" }, or { enabled = false }"
 )]
-struct RawTmem {
+pub(super) struct RawTmem {
     enabled: Option<bool>,
     cap: Option<Spanned<Size>>,
     reservation: Option<Spanned<Size>>,
@@ -124,22 +125,28 @@ struct RawTmem {
 /// # Errors
 /// [`ConfigError`] naming file, line and key.
 pub fn load(path: &Path) -> Result<RunConfig, ConfigError> {
-    let text = text::read(path).map_err(|why| ConfigError {
-        file: Some(path.into()),
-        line: None,
-        key: None,
-        why,
-    })?;
+    let text = read(path)?;
     Reader { path, text: &text }.read()
 }
 
-struct Reader<'a> {
-    path: &'a Path,
-    text: &'a str,
+/// The text of a description.
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    text::read(path).map_err(|why| ConfigError { file: Some(path.into()), line: None, key: None, why })
+}
+
+/// A file's text, and what is said of it.
+pub(super) struct Reader<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
 }
 
 impl Reader<'_> {
-    fn error(&self, at: Option<Range<usize>>, key: Option<&str>, why: impl Into<String>) -> ConfigError {
+    pub(super) fn error(
+        &self,
+        at: Option<Range<usize>>,
+        key: Option<&str>,
+        why: impl Into<String>,
+    ) -> ConfigError {
         let line = at.and_then(|at| self.text.get(..at.start)).map(|before| before.matches('\n').count() + 1);
         ConfigError { file: Some(self.path.into()), line, key: key.map(Into::into), why: why.into() }
     }
@@ -171,8 +178,9 @@ impl Reader<'_> {
         Some(self.error(Some(at..at), None, why))
     }
 
-    fn read(&self) -> Result<RunConfig, ConfigError> {
-        let raw: RawFile = toml::from_str(self.text).map_err(|e| {
+    /// What the text says in TOML.
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(self.text).map_err(|e| {
             if let Some(error) = self.brackets() {
                 return error;
             }
@@ -186,7 +194,11 @@ impl Reader<'_> {
                 _ => e.message().into(),
             };
             self.error(e.span(), key, why)
-        })?;
+        })
+    }
+
+    fn read(&self) -> Result<RunConfig, ConfigError> {
+        let raw: RawFile = self.parse()?;
         if raw.guest.is_empty() {
             return Err(self.error(None, Some("guest"), "no guest is described: add a [[guest]] table"));
         }
@@ -201,7 +213,7 @@ impl Reader<'_> {
         Ok(config)
     }
 
-    fn store(&self, raw: RawStore) -> Result<StoreSettings, ConfigError> {
+    pub(super) fn store(&self, raw: RawStore) -> Result<StoreSettings, ConfigError> {
         let default = StoreSettings::default();
         let place = |value: &Option<Spanned<Size>>| value.as_ref().map(Spanned::span);
         let (size_at, committed_at) = (place(&raw.size), place(&raw.committed));
@@ -263,12 +275,17 @@ impl Reader<'_> {
         })
     }
 
-    fn resolve(&self, path: &Path) -> PathBuf {
+    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
     /// A file that must be there.
-    fn file(&self, key: &str, role: FileRole, path: &Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
+    pub(super) fn file(
+        &self,
+        key: &str,
+        role: FileRole,
+        path: &Spanned<PathBuf>,
+    ) -> Result<PathBuf, ConfigError> {
         let resolved = self.resolve(path.get_ref());
         match std::fs::metadata(&resolved) {
             Ok(_) => Ok(resolved),
@@ -292,7 +309,7 @@ impl Reader<'_> {
         Ok(Some(target))
     }
 
-    fn tmem(&self, raw: RawTmem) -> Result<Option<TmemConfig>, ConfigError> {
+    pub(super) fn tmem(&self, raw: RawTmem) -> Result<Option<TmemConfig>, ConfigError> {
         let shared = raw.shared.iter().map(|uuid| {
             parse_uuid(uuid.get_ref()).map_err(|why| self.error(Some(uuid.span()), Some("shared"), why))
         });

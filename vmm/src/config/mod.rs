@@ -6,6 +6,7 @@ mod disk;
 mod error;
 mod file;
 mod options;
+mod serve;
 mod size;
 mod text;
 mod trouble;
@@ -19,10 +20,11 @@ pub use disk::{DISK_SYNTAX, parse_disk};
 pub use error::ConfigError;
 pub use file::load;
 pub use options::{CodecChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_uuid};
+pub use serve::{ServeConfig, ServedDisk, ServedGuest, load as load_serve};
 pub use size::Size;
 pub use trouble::{FileRole, folder};
 
-use tmem_core::Eviction;
+use tmem_core::{Eviction, StoreConfig};
 
 use crate::guest::GuestSpec;
 
@@ -67,6 +69,19 @@ impl Default for StoreSettings {
             codec: CodecChoice::default(),
             eviction: Eviction::default(),
             verify: false,
+        }
+    }
+}
+
+impl From<&StoreSettings> for StoreConfig {
+    fn from(settings: &StoreSettings) -> Self {
+        Self {
+            capacity_bytes: settings.size.0,
+            committed_bytes: settings.committed.0,
+            codec: settings.codec.into(),
+            eviction: settings.eviction,
+            verify_every_read: settings.verify,
+            ..Self::default()
         }
     }
 }

@@ -10,7 +10,7 @@ mod timed;
 
 pub use client::{AskError, ask};
 pub use server::Server;
-pub use socket::ServerError;
+pub use socket::{ServerError, Socket};
 
 use serde::{Deserialize, Serialize};
 

@@ -49,7 +49,7 @@ pub enum ServerError {
 
 /// A socket that has a name. Dropping it takes the name away and ends those who wait for a connection.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub struct Socket {
     path: PathBuf,
     /// Another may have been given the path meanwhile.
     made: Identity,
@@ -59,7 +59,7 @@ pub(super) struct Socket {
 impl Socket {
     /// A socket at `path`, whose connections nobody accepts yet. At no time does a file with other permissions have that name: it
     /// is made in a folder that only its owner may enter, and linked to its name, which replaces nothing.
-    pub(super) fn listen(path: &Path) -> Result<Self, ServerError> {
+    pub fn listen(path: &Path) -> Result<Self, ServerError> {
         let host = |doing| move |source| ServerError::Host { path: path.into(), doing, source };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if [path, &parent.join(LONGEST)].into_iter().any(|path| SocketAddr::from_pathname(path).is_err()) {
@@ -103,8 +103,13 @@ impl Socket {
         })
     }
 
+    /// Its name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where connections are accepted.
-    pub(super) fn listener(&self) -> io::Result<UnixListener> {
+    pub fn listener(&self) -> io::Result<UnixListener> {
         self.listener.try_clone()
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::FallocateFlags;
 use vm_memory::VolatileSlice;
 
 use super::lock::LockError;
-use super::{DiskError, DiskSpec, SECTOR, format, kind, lock, transfer};
+use super::{DiskError, DiskSpec, Medium, SECTOR, format, kind, lock, transfer};
 
 /// Bytes that are zeroed in one call, after which it is looked whether somebody wants an end.
 const STEP: u64 = 64 << 20;
@@ -67,65 +67,44 @@ impl Image {
         &self.path
     }
 
-    /// Whether it can only be read.
-    pub fn read_only(&self) -> bool {
+    fn deallocate(&self, how: FallocateFlags, at: u64, bytes: u64, stop: &AtomicBool) -> io::Result<()> {
+        in_steps(at, bytes, STEP, stop, |at, bytes| {
+            Ok(rustix::fs::fallocate(&self.file, how | FallocateFlags::KEEP_SIZE, at, bytes)?)
+        })
+    }
+}
+
+impl Medium for Image {
+    fn read_only(&self) -> bool {
         self.read_only
     }
 
-    /// Its size now, in bytes.
-    ///
-    /// # Errors
-    /// The host's answer.
-    pub fn size(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         // Other than its metadata, the end of a block device tells its size.
         (&self.file).seek(SeekFrom::End(0))
     }
 
-    /// Makes a file larger; what is added reads as zeros.
-    ///
-    /// # Errors
-    /// The host's answer; a block device cannot be changed.
-    pub fn grow(&self, bytes: u64) -> io::Result<()> {
+    fn grow(&self, bytes: u64) -> io::Result<()> {
         self.file.set_len(bytes)
     }
 
-    /// Fills `parts` with the bytes from `at` on.
-    ///
-    /// # Errors
-    /// The host's answer, or the end of the file.
-    pub fn read(&self, parts: &[VolatileSlice<'_>], at: u64) -> io::Result<()> {
+    fn read(&self, parts: &[VolatileSlice<'_>], at: u64) -> io::Result<()> {
         transfer::read(&self.file, parts, at)
     }
 
-    /// Writes `parts` from `at` on.
-    ///
-    /// # Errors
-    /// The host's answer.
-    pub fn write(&self, parts: &[VolatileSlice<'_>], at: u64) -> io::Result<()> {
+    fn write(&self, parts: &[VolatileSlice<'_>], at: u64) -> io::Result<()> {
         transfer::write(&self.file, parts, at)
     }
 
-    /// Waits until everything that was written is on the disk.
-    ///
-    /// # Errors
-    /// The host's answer.
-    pub fn flush(&self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
-    /// Makes a hole, which reads as zeros and takes no room.
-    ///
-    /// # Errors
-    /// The host's answer: [`io::ErrorKind::Unsupported`] where it has no holes, [`io::ErrorKind::Interrupted`] after `stop`.
-    pub fn discard(&self, at: u64, bytes: u64, stop: &AtomicBool) -> io::Result<()> {
+    fn discard(&self, at: u64, bytes: u64, stop: &AtomicBool) -> io::Result<()> {
         self.deallocate(FallocateFlags::PUNCH_HOLE, at, bytes, stop)
     }
 
-    /// Makes zeros, which take no room if `unmap`, else keep the room that they have.
-    ///
-    /// # Errors
-    /// The host's answer; [`io::ErrorKind::Interrupted`] after `stop`.
-    pub fn write_zeros(&self, at: u64, bytes: u64, unmap: bool, stop: &AtomicBool) -> io::Result<()> {
+    fn write_zeros(&self, at: u64, bytes: u64, unmap: bool, stop: &AtomicBool) -> io::Result<()> {
         let how = if unmap { FallocateFlags::PUNCH_HOLE } else { FallocateFlags::ZERO_RANGE };
         match self.deallocate(how, at, bytes, stop) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
@@ -136,12 +115,6 @@ impl Image {
             }
             done => done,
         }
-    }
-
-    fn deallocate(&self, how: FallocateFlags, at: u64, bytes: u64, stop: &AtomicBool) -> io::Result<()> {
-        in_steps(at, bytes, STEP, stop, |at, bytes| {
-            Ok(rustix::fs::fallocate(&self.file, how | FallocateFlags::KEEP_SIZE, at, bytes)?)
-        })
     }
 }
 

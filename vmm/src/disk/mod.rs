@@ -3,6 +3,7 @@
 mod format;
 mod image;
 mod lock;
+mod medium;
 mod transfer;
 
 use std::io;
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 pub use format::{Format, shell_word};
 pub use image::Image;
+pub use medium::Medium;
 
 /// Bytes of a sector: virtio-blk's only unit.
 pub const SECTOR: u64 = 512;

@@ -250,7 +250,7 @@ impl Disk {
 
     /// What the guest asked of it until now.
     pub(super) fn report(&self) -> DiskReport {
-        DiskReport::new(&self.block)
+        DiskReport::new(&self.block, self.block.medium().path().display().to_string())
     }
 }
 

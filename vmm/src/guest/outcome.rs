@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::devices::virtio::balloon::BalloonCounters;
 use crate::devices::virtio::block::Block;
+use crate::disk::Medium;
 use crate::kvm::Exit;
 
 /// Why a guest ended.
@@ -80,7 +81,7 @@ impl ExitCounts {
 /// What a guest asked of one disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DiskReport {
-    /// The host's file.
+    /// The host's file, or the socket at which it is served.
     pub path: String,
     /// The serial number that the guest is told.
     pub id: String,
@@ -113,14 +114,15 @@ pub struct DiskReport {
 }
 
 impl DiskReport {
-    pub(super) fn new(disk: &Block) -> Self {
+    /// What was asked of `disk`, whose bytes are in what people call `path`.
+    pub(crate) fn new<M: Medium>(disk: &Block<M>, path: String) -> Self {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = disk.counters();
         Self {
-            path: disk.image().path().display().to_string(),
+            path,
             id: disk.id().into(),
             bytes: disk.bytes(),
-            read_only: disk.image().read_only(),
+            read_only: disk.medium().read_only(),
             found: disk.was_found(),
             reads: get(&counters.reads),
             writes: get(&counters.writes),

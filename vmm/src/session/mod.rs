@@ -4,7 +4,7 @@ mod asked;
 mod output_file;
 mod report;
 mod series;
-mod signals;
+pub(crate) mod signals;
 mod supervise;
 mod tmem;
 mod watch;

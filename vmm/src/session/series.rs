@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tmem_core::{Store, StoreStats};
-use tmem_host::{ClientReport, Rights};
+use tmem_core::Store;
+use tmem_host::{ClientReport, Rights, StoreReport};
 
 use super::output_file::OutputFile;
 use super::say;
@@ -22,38 +22,6 @@ pub struct Series {
     /// The rest of a line of which a slow reader has taken a part.
     late: Vec<u8>,
     due: Option<Instant>,
-}
-
-/// The store at one time.
-#[derive(Serialize)]
-struct StoreLine {
-    /// Bytes held: pages and metadata.
-    used_bytes: u64,
-    /// Of those, metadata.
-    metadata_bytes: u64,
-    /// Bytes of memory that hold pages, the overhead of keeping them included.
-    stored_bytes: u64,
-    persistent_pages: u64,
-    ephemeral_pages: u64,
-    /// Pages kept as they are, compressed, and as one repeated word.
-    raw_pages: u64,
-    compressed_pages: u64,
-    same_pages: u64,
-}
-
-impl From<StoreStats> for StoreLine {
-    fn from(stats: StoreStats) -> Self {
-        Self {
-            used_bytes: stats.used_bytes,
-            metadata_bytes: stats.metadata_bytes,
-            stored_bytes: stats.stored_bytes,
-            persistent_pages: stats.persistent_pages,
-            ephemeral_pages: stats.ephemeral_pages,
-            raw_pages: stats.raw_pages,
-            compressed_pages: stats.compressed_pages,
-            same_pages: stats.same_pages,
-        }
-    }
 }
 
 /// A guest that runs.
@@ -86,7 +54,7 @@ pub(super) struct DiskLine {
 pub(super) struct Line<'a> {
     /// Since the session began.
     seconds: f64,
-    store: StoreLine,
+    store: StoreReport,
     /// Those that run.
     guests: Vec<GuestLine<'a>>,
 }

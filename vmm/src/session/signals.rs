@@ -9,7 +9,7 @@ use vmm_sys_util::signal::register_signal_handler;
 
 /// What the user asked for by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// SIGINT, SIGTERM, SIGHUP: stop all guests.
     Stop,
     /// SIGQUIT, SIGUSR1: say where every guest stands.
@@ -30,7 +30,7 @@ extern "C" fn on_signal(number: i32, _: *mut libc::siginfo_t, _: *mut libc::c_vo
 }
 
 /// From now on, signals are handed to `on` by a thread of their own.
-pub(super) fn listen(on: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
+pub(crate) fn listen(on: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
     let wake = EventFd::new(libc::EFD_CLOEXEC)?;
     let mine = wake.try_clone()?;
     // A second session in one process keeps the first descriptor, whose thread is still there.

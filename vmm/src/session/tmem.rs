@@ -40,15 +40,7 @@ impl Tmem {
         for guest in config.guests.iter().filter(|g| g.tmem.is_some()) {
             choose(system, guest.transport)?;
         }
-        let settings = &config.store;
-        let host = Host::new(StoreConfig {
-            capacity_bytes: settings.size.0,
-            committed_bytes: settings.committed.0,
-            codec: settings.codec.into(),
-            eviction: settings.eviction,
-            verify_every_read: settings.verify,
-            ..StoreConfig::default()
-        })?;
+        let host = Host::new(StoreConfig::from(&config.store))?;
         Ok(Self { host })
     }
 

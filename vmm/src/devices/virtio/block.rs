@@ -16,7 +16,7 @@ use vm_memory::GuestMemoryMmap;
 use super::config_space::ConfigSpace;
 use super::drain::drain;
 use super::{BrokenRing, VirtioDevice};
-use crate::disk::{Image, SECTOR};
+use crate::disk::{Image, Medium, SECTOR};
 
 /// Most data descriptors of a request, which leaves room for header and status in a queue of 256.
 const SEGMENTS_MAX: u32 = 254;
@@ -89,8 +89,8 @@ pub enum ResizeError {
 
 /// A disk.
 #[derive(Debug)]
-pub struct Block {
-    image: Image,
+pub struct Block<M = Image> {
+    medium: M,
     sectors: AtomicU64,
     id: [u8; ID_LEN],
     queues: u16,
@@ -100,23 +100,23 @@ pub struct Block {
     counters: DiskCounters,
 }
 
-impl Block {
-    /// A disk of what is in `image`, with a serial number of at most [`ID_LEN`] bytes and 1 to [`QUEUES_MAX`] queues.
+impl<M: Medium> Block<M> {
+    /// A disk of what is in `medium`, with a serial number of at most [`ID_LEN`] bytes and 1 to [`QUEUES_MAX`] queues.
     ///
     /// # Errors
-    /// When the host does not tell the image's size.
-    pub fn new(image: Image, id: &str, queues: u16) -> io::Result<Self> {
-        let sectors = image.size()? / SECTOR;
+    /// When the host does not tell its size.
+    pub fn new(medium: M, id: &str, queues: u16) -> io::Result<Self> {
+        let sectors = medium.size()? / SECTOR;
         let queues = queues.clamp(1, QUEUES_MAX);
         let mut padded = [0; ID_LEN];
         padded.iter_mut().zip(id.bytes()).for_each(|(to, from)| *to = from);
         Ok(Self {
-            image,
+            config: Arc::new(ConfigSpace::read_only(&config(sectors, queues, medium.block()))),
+            medium,
             sectors: AtomicU64::new(sectors),
             id: padded,
             queues,
             features: AtomicU64::new(0),
-            config: Arc::new(ConfigSpace::read_only(&config(sectors, queues))),
             counters: DiskCounters::default(),
         })
     }
@@ -143,9 +143,9 @@ impl Block {
         self.sectors() * SECTOR
     }
 
-    /// The image.
-    pub fn image(&self) -> &Image {
-        &self.image
+    /// What its bytes are kept in.
+    pub fn medium(&self) -> &M {
+        &self.medium
     }
 
     /// Gives it `bytes` bytes, or, without a number, as many as the file has grown to. The transport has to tell the driver.
@@ -153,7 +153,7 @@ impl Block {
     /// # Errors
     /// [`ResizeError`]; nothing changed.
     pub fn resize(&self, bytes: Option<u64>) -> Result<(), ResizeError> {
-        let (now, there) = (self.bytes(), self.image.size()?);
+        let (now, there) = (self.bytes(), self.medium.size()?);
         let asked = bytes.unwrap_or(there / SECTOR * SECTOR);
         if !asked.is_multiple_of(SECTOR) {
             return Err(ResizeError::Odd(asked));
@@ -162,10 +162,10 @@ impl Block {
             return Err(ResizeError::Shrinks { now, asked });
         }
         if asked > there {
-            if self.image.read_only() {
+            if self.medium.read_only() {
                 return Err(ResizeError::ReadOnly);
             }
-            self.image.grow(asked)?;
+            self.medium.grow(asked)?;
         }
         let sectors = asked / SECTOR;
         self.sectors.store(sectors, Ordering::SeqCst);
@@ -183,7 +183,7 @@ impl Block {
 }
 
 /// `struct virtio_blk_config` (section 5.2.4).
-fn config(sectors: u64, queues: u16) -> [u8; CONFIG_LEN] {
+fn config(sectors: u64, queues: u16, block: u32) -> [u8; CONFIG_LEN] {
     let mut config = [0; CONFIG_LEN];
     let mut put = |at: usize, bytes: &[u8]| {
         config.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
@@ -191,10 +191,11 @@ fn config(sectors: u64, queues: u16) -> [u8; CONFIG_LEN] {
     put(CAPACITY, &sectors.to_le_bytes());
     put(8, &SEGMENT_BYTES_MAX.to_le_bytes());
     put(12, &SEGMENTS_MAX.to_le_bytes());
+    put(20, &block.to_le_bytes());
     put(34, &queues.to_le_bytes());
     put(36, &RANGE_SECTORS_MAX.to_le_bytes());
     put(40, &RANGES_MAX.to_le_bytes());
-    put(44, &DISCARD_ALIGNMENT.to_le_bytes());
+    put(44, &DISCARD_ALIGNMENT.max(block / SECTOR as u32).to_le_bytes());
     put(48, &RANGE_SECTORS_MAX.to_le_bytes());
     put(52, &RANGES_MAX.to_le_bytes());
     // Zeros may become holes.
@@ -207,17 +208,17 @@ fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
-impl VirtioDevice for Block {
+impl<M: Medium> VirtioDevice for Block<M> {
     fn id(&self) -> u32 {
         VIRTIO_ID_BLOCK
     }
 
     fn features(&self) -> u64 {
-        let by_mode = match self.image.read_only() {
+        let by_mode = match self.medium.read_only() {
             true => 1 << VIRTIO_BLK_F_RO,
             false => 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES,
         };
-        let limits = 1 << VIRTIO_BLK_F_SIZE_MAX | 1 << VIRTIO_BLK_F_SEG_MAX;
+        let limits = 1 << VIRTIO_BLK_F_SIZE_MAX | 1 << VIRTIO_BLK_F_SEG_MAX | 1 << VIRTIO_BLK_F_BLK_SIZE;
         limits | 1 << VIRTIO_BLK_F_FLUSH | 1 << VIRTIO_BLK_F_MQ | by_mode
     }
 

@@ -7,6 +7,7 @@ use vm_memory::{Bytes, GuestMemoryMmap};
 
 use super::request::{Outcome, Refusal};
 use super::{Block, RANGE_SECTORS_MAX, RANGES_MAX, SECTOR, count};
+use crate::disk::Medium;
 
 /// The only flag that there is (`VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP`).
 const UNMAP: u32 = 1;
@@ -31,7 +32,7 @@ impl Range {
     }
 }
 
-impl Block {
+impl<M: Medium> Block<M> {
     /// Makes holes.
     pub(super) fn discard(
         &self,
@@ -46,7 +47,7 @@ impl Block {
             return Err(Refusal::Unsupported);
         }
         for range in &ranges {
-            self.image.discard(range.at(), range.bytes(), stop)?;
+            self.medium.discard(range.at(), range.bytes(), stop)?;
             count(&self.counters.sectors_discarded, range.sectors);
         }
         self.settle()?;
@@ -62,7 +63,7 @@ impl Block {
     ) -> Outcome {
         count(&self.counters.zeroings, 1);
         for range in self.ranges(memory, data)? {
-            self.image.write_zeros(range.at(), range.bytes(), range.unmap, stop)?;
+            self.medium.write_zeros(range.at(), range.bytes(), range.unmap, stop)?;
             count(&self.counters.sectors_zeroed, range.sectors);
         }
         self.settle()?;
@@ -71,7 +72,7 @@ impl Block {
 
     /// The ranges of a request, all of them checked before the first is touched.
     fn ranges(&self, memory: &GuestMemoryMmap<()>, data: &[Descriptor]) -> Result<Vec<Range>, Refusal> {
-        if self.image.read_only() || data.iter().any(Descriptor::is_write_only) {
+        if self.medium.read_only() || data.iter().any(Descriptor::is_write_only) {
             return Err(Refusal::Error);
         }
         let len: u64 = data.iter().map(|part| u64::from(part.len())).sum();

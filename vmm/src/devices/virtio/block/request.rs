@@ -9,6 +9,7 @@ use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
 use super::{Block, ID_LEN, SECTOR, SEGMENT_BYTES_MAX, SEGMENTS_MAX, count};
+use crate::disk::Medium;
 
 /// The fixed head of a request: type, reserved word, sector.
 const HEADER_LEN: usize = 16;
@@ -34,7 +35,7 @@ impl From<io::Error> for Refusal {
 /// How many bytes of the guest's buffers were filled.
 pub(super) type Outcome = Result<u32, Refusal>;
 
-impl Block {
+impl<M: Medium> Block<M> {
     /// Serves one request; returns the length for the used ring.
     pub(super) fn request(
         &self,
@@ -84,7 +85,7 @@ impl Block {
             VIRTIO_BLK_T_OUT => self.write(memory, sector, data),
             VIRTIO_BLK_T_FLUSH => {
                 count(&self.counters.flushes, 1);
-                self.image.flush()?;
+                self.medium.flush()?;
                 Ok(0)
             }
             VIRTIO_BLK_T_DISCARD if self.has(VIRTIO_BLK_F_DISCARD) => self.discard(memory, data, stop),
@@ -105,18 +106,18 @@ impl Block {
     fn read(&self, memory: &GuestMemoryMmap<()>, sector: u64, data: &[Descriptor]) -> Outcome {
         count(&self.counters.reads, 1);
         let (parts, sectors) = self.transfer(memory, sector, data, true)?;
-        self.image.read(&parts, sector * SECTOR)?;
+        self.medium.read(&parts, sector * SECTOR)?;
         count(&self.counters.sectors_read, sectors);
         Ok((sectors * SECTOR) as u32)
     }
 
     fn write(&self, memory: &GuestMemoryMmap<()>, sector: u64, data: &[Descriptor]) -> Outcome {
         count(&self.counters.writes, 1);
-        if self.image.read_only() {
+        if self.medium.read_only() {
             return Err(Refusal::Error);
         }
         let (parts, sectors) = self.transfer(memory, sector, data, false)?;
-        self.image.write(&parts, sector * SECTOR)?;
+        self.medium.write(&parts, sector * SECTOR)?;
         self.settle()?;
         count(&self.counters.sectors_written, sectors);
         Ok(0)
@@ -152,6 +153,6 @@ impl Block {
 
     /// What was written is on the disk when the driver is told so, if it cannot ask for that (section 5.2.6.2).
     pub(super) fn settle(&self) -> io::Result<()> {
-        if self.has(VIRTIO_BLK_F_FLUSH) { Ok(()) } else { self.image.flush() }
+        if self.has(VIRTIO_BLK_F_FLUSH) { Ok(()) } else { self.medium.flush() }
     }
 }
