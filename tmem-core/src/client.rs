@@ -8,13 +8,19 @@ use crate::key::{Key, ObjectId, PoolId, PoolKind, SharedUuid};
 use crate::live::LivePage;
 use crate::page::{Page, PageRange};
 use crate::store::{ClientState, Store};
-use crate::usage::{ClientCounters, ClientUsage};
+use crate::usage::{ClientCounters, ClientUsage, Flushed};
 
 /// One guest's access to a [`Store`]: a handle to clone and share between vCPU threads.
 ///
 /// The client is closed when the last clone is dropped.
 #[derive(Clone)]
 pub struct Client(Arc<Handle>);
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Client").field(&self.name()).finish()
+    }
+}
 
 struct Handle {
     store: Arc<Store>,
@@ -68,16 +74,20 @@ impl Client {
         self.0.store.flush_page(&self.0.state, pool, key)
     }
 
-    /// Removes all pages of an object and tells how many there were.
+    /// Removes all pages of an object, in at most `steps` steps, of a chunk of 64 pages, 16 pages in it, or a node
+    /// above chunks each (16 steps if it is less).
+    ///
+    /// What is gone is gone at once. When there is more, the same call goes on with it; all that was stored before the first
+    /// call is gone after the last one.
     ///
     /// # Errors
     /// [`OpError::NoSuchPool`], [`OpError::Closed`].
-    pub fn flush_object(&self, pool: PoolId, object: ObjectId) -> Result<u64, OpError> {
-        self.0.store.flush_between(&self.0.state, pool, object, 0, u32::MAX)
+    pub fn flush_object(&self, pool: PoolId, object: ObjectId, steps: u32) -> Result<Flushed, OpError> {
+        self.0.store.flush_between(&self.0.state, pool, object, (0, u32::MAX), steps)
     }
 
-    /// Removes the pages `first .. first + count` of an object and tells how many there were. A range that reaches
-    /// beyond the last index ends there.
+    /// Removes the pages `first .. first + count` of an object, as [`flush_object`](Self::flush_object) does. A range that
+    /// reaches beyond the last index ends there.
     ///
     /// # Errors
     /// [`OpError::NoSuchPool`], [`OpError::Closed`].
@@ -87,12 +97,13 @@ impl Client {
         object: ObjectId,
         first: u32,
         count: u64,
-    ) -> Result<u64, OpError> {
+        steps: u32,
+    ) -> Result<Flushed, OpError> {
         let Some(beyond) = count.checked_sub(1) else {
-            return self.0.state.has_pool(pool).map(|()| 0);
+            return self.0.state.has_pool(pool).map(|()| Flushed::default());
         };
         let last = u64::from(first).saturating_add(beyond).min(u64::from(u32::MAX)) as u32;
-        self.0.store.flush_between(&self.0.state, pool, object, first, last)
+        self.0.store.flush_between(&self.0.state, pool, object, (first, last), steps)
     }
 
     /// Copies a range of a stored page to the same place in `page`, and tells whether there was a page. The page stays
@@ -145,17 +156,18 @@ impl Client {
 
     /// The name it was configured with.
     pub fn name(&self) -> &str {
-        &self.0.state.name
+        self.0.state.name()
     }
 
-    /// Changes the cap, in bytes. A client above its new cap keeps its persistent pages and stores no more.
+    /// Changes the cap, in bytes. A client above its new cap stores no more; its ephemeral pages are evicted by
+    /// [`Store::maintain`] until it is not, and its persistent ones stay.
     pub fn set_cap(&self, cap_bytes: u64) {
-        self.0.state.account.set_cap(cap_bytes);
+        self.0.store.set_cap(&self.0.state, cap_bytes);
     }
 
     /// What the client is owed when the store is full.
     pub fn share(&self) -> Share {
-        self.0.state.account.share()
+        self.0.state.account().share()
     }
 
     /// Changes what the client is owed when the store is full.

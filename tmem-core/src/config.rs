@@ -21,6 +21,20 @@ pub enum Codec {
     Auto,
 }
 
+/// What clients may do with room that others are owed and do not use.
+///
+/// A reservation is never lent to persistent pages of others: see [`Share`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lending {
+    /// They may fill it with ephemeral pages, which are taken back when it is wanted. Persistent pages of a client end at
+    /// its share.
+    #[default]
+    Ephemeral,
+    /// They may also fill what nobody reserved with persistent pages, and it is theirs until they flush them: for guests
+    /// that take turns.
+    Persistent,
+}
+
 /// The shape of a store.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -35,6 +49,8 @@ pub struct StoreConfig {
     pub shards: usize,
     /// Which ephemeral page of a client is evicted first.
     pub eviction: Eviction,
+    /// Who may fill what others leave unused, and with what.
+    pub lending: Lending,
     /// Verify the checksum of every page read, rather than of one in a thousand.
     pub verify_every_read: bool,
 }
@@ -47,6 +63,7 @@ impl Default for StoreConfig {
             codec: Codec::default(),
             shards: 0,
             eviction: Eviction::default(),
+            lending: Lending::default(),
             verify_every_read: false,
         }
     }

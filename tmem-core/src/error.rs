@@ -57,7 +57,7 @@ pub enum StoreError {
         /// What the system call said.
         source: std::io::Error,
     },
-    /// There is no room to keep another client's books.
+    /// There is no room to keep another client's ledgers.
     #[error("no room for another client: {clients} exist already; close one or raise the capacity")]
     NoRoom {
         /// Clients that exist.

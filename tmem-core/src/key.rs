@@ -56,3 +56,27 @@ pub enum PoolKind {
     /// Ephemeral pages of every client that joined under this name; a get keeps the page.
     Shared(SharedUuid),
 }
+
+/// What a pool's pages are to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Persistent = 0,
+    Ephemeral = 1,
+    Shared = 2,
+}
+
+impl Kind {
+    /// Two bits.
+    pub(crate) fn bits(self) -> u32 {
+        self as u32
+    }
+
+    /// The kind of the lowest two bits.
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        match bits & 3 {
+            0 => Self::Persistent,
+            1 => Self::Ephemeral,
+            _ => Self::Shared,
+        }
+    }
+}

@@ -38,6 +38,27 @@ pub struct ClientCounters {
     pub evicted: u64,
 }
 
+impl ClientCounters {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.puts += other.puts;
+        self.puts_refused += other.puts_refused;
+        self.gets += other.gets;
+        self.hits += other.hits;
+        self.flushed_pages += other.flushed_pages;
+        self.evicted += other.evicted;
+    }
+}
+
+/// What a flush of many pages did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Flushed {
+    /// Pages that were removed.
+    pub pages: u64,
+    /// The steps ended before all was removed: what is left is there still, and the same call goes on with it.
+    pub more: bool,
+}
+
 /// What the whole store holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {

@@ -8,6 +8,9 @@ use tmem_core::{
     Store, StoreConfig, StoreError,
 };
 
+/// More than any flush here takes.
+const STEPS: u32 = 4096;
+
 const UUID: SharedUuid = SharedUuid([1, 2]);
 
 fn store(codec: Codec) -> Arc<Store> {
@@ -131,14 +134,14 @@ fn flushes_of_ranges_and_objects_take_exactly_their_pages() {
     let fill = || indexes.iter().for_each(|i| guest.put(pool, &key(1, *i), &page(1)).unwrap());
     fill();
     guest.put(pool, &key(2, 64), &page(2)).unwrap();
-    assert_eq!(guest.flush_range(pool, 1.into(), 1, 63), Ok(2));
-    assert_eq!(guest.flush_range(pool, 1.into(), 64, 0), Ok(0));
-    assert_eq!(guest.flush_range(pool, 1.into(), 4095, u64::MAX), Ok(4));
-    assert_eq!(guest.flush_object(pool, 1.into()), Ok(3));
-    assert_eq!(guest.flush_object(pool, 1.into()), Ok(0));
+    assert_eq!(guest.flush_range(pool, 1.into(), 1, 63, STEPS).unwrap().pages, 2);
+    assert_eq!(guest.flush_range(pool, 1.into(), 64, 0, STEPS).unwrap().pages, 0);
+    assert_eq!(guest.flush_range(pool, 1.into(), 4095, u64::MAX, STEPS).unwrap().pages, 4);
+    assert_eq!(guest.flush_object(pool, 1.into(), STEPS).unwrap().pages, 3);
+    assert_eq!(guest.flush_object(pool, 1.into(), STEPS).unwrap().pages, 0);
     assert_eq!(guest.get(pool, &key(2, 64), &mut [0; PAGE_SIZE]), Ok(true), "another object is not touched");
     fill();
-    assert_eq!(guest.flush_object(pool, 1.into()), Ok(indexes.len() as u64));
+    assert_eq!(guest.flush_object(pool, 1.into(), STEPS).unwrap().pages, indexes.len() as u64);
     assert_eq!(guest.flush_page(pool, &key(2, 64)), Ok(1));
     let usage = guest.usage();
     assert_eq!(usage.persistent_pages, 0);
@@ -244,8 +247,11 @@ fn a_full_store_evicts_ephemeral_pages_and_keeps_persistent_ones() {
         assert_eq!(got, page(n.into()));
     }
     let stored = (500..).take_while(|n| keeper.put(keep, &key(1, *n), &page(1)).is_ok()).count();
-    assert!(stored > 3000, "persistent puts push out ephemeral pages, {stored}");
-    assert_eq!(filler.usage().ephemeral_pages, 0);
+    assert!(
+        (1300..1600).contains(&stored),
+        "persistent puts push out ephemeral pages up to a share, {stored}"
+    );
+    assert!(filler.usage().ephemeral_pages > 1700, "and no others: {:?}", filler.usage());
 }
 
 #[test]
@@ -253,7 +259,10 @@ fn a_full_store_compresses_in_line() {
     let store = store(Codec::Lz4);
     let guest = client(&store, u64::MAX);
     let pool = guest.new_pool(PoolKind::Persistent).unwrap();
-    (0..8000).for_each(|n| guest.put(pool, &key(1, n), &page(n.into())).unwrap());
+    for n in 0..8000 {
+        let put = guest.put(pool, &key(1, n), &page(n.into()));
+        assert_eq!(put, Ok(()), "{n} {:?} {:?}", guest.usage(), store.stats());
+    }
     for n in 0..8000 {
         let mut got = [0; PAGE_SIZE];
         assert_eq!(guest.get(pool, &key(1, n), &mut got), Ok(true));

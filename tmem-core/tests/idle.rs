@@ -50,7 +50,7 @@ fn a_store_that_nobody_uses_takes_what_is_committed_and_no_time() {
         guest.put(pool, &Key::new(1.into(), index), &page).unwrap();
     }
     assert!(resident() > start + 50_000 * PAGE_SIZE as u64);
-    guest.flush_object(pool, 1.into()).unwrap();
+    guest.flush_object(pool, 1.into(), u32::MAX).unwrap();
     settle(&store);
     assert!(resident() < most, "after use: {} bytes", resident() - start);
     assert_eq!(store.stats().raw_pages, 0);

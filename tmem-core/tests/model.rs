@@ -13,7 +13,7 @@ use model::{Kind, Model, Place};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use tmem_core::{
-    Budget, Client, ClientConfig, Codec, Key, OpError, PAGE_SIZE, Page, PageRange, PoolId, PoolKind,
+    Budget, Client, ClientConfig, Codec, Flushed, Key, OpError, PAGE_SIZE, Page, PageRange, PoolId, PoolKind,
     SharedUuid, Store, StoreConfig,
 };
 
@@ -107,6 +107,18 @@ struct Tested {
     store: Arc<Store>,
     clients: Vec<Client>,
     model: Model,
+}
+
+/// Flushes in steps until there is no more, and tells how many pages went.
+fn in_steps(mut step: impl FnMut() -> Result<Flushed, OpError>) -> Result<u64, OpError> {
+    let mut pages = 0;
+    loop {
+        let flushed = step()?;
+        pages += flushed.pages;
+        if !flushed.more {
+            return Ok(pages);
+        }
+    }
 }
 
 fn key(place: Place) -> Key {
@@ -273,11 +285,14 @@ impl Tested {
                 self.flushed(c, p, answer, |place| *place == k);
             }
             Op::FlushObject(c, p, object) => {
-                let answer = self.clients[c].flush_object(PoolId::new(p as u32), object.into());
+                let client = &self.clients[c];
+                let answer = in_steps(|| client.flush_object(PoolId::new(p as u32), object.into(), 1));
                 self.flushed(c, p, answer, |place| place.0 == object);
             }
             Op::FlushRange(c, p, object, first, count) => {
-                let answer = self.clients[c].flush_range(PoolId::new(p as u32), object.into(), first, count);
+                let client = &self.clients[c];
+                let pool = PoolId::new(p as u32);
+                let answer = in_steps(|| client.flush_range(pool, object.into(), first, count, 1));
                 let range = u64::from(first)..u64::from(first) + count;
                 self.flushed(c, p, answer, |place| place.0 == object && range.contains(&place.1.into()));
             }

@@ -10,6 +10,8 @@ use tmem_core::{
 };
 
 const CAPACITY: u64 = 16 << 20;
+/// What can be reserved of it, for sure.
+const PROMISED: u64 = CAPACITY / 20 * 19;
 /// What shards may hold ready for a client (a part in 64 of the store), and what is evicted in one go.
 const SLACK: u64 = CAPACITY / 64 + (64 << 10);
 /// More pages than 16 puts evict.
@@ -131,7 +133,7 @@ proptest! {
 #[test]
 fn a_guest_may_push_out_its_own_pages_inside_its_reservation() {
     let store = store();
-    let share = Share { reservation_bytes: CAPACITY, weight: 100 };
+    let share = Share { reservation_bytes: PROMISED, weight: 100 };
     let mut guests = guests(&store, &[share]);
     guests[0].put(3 * (CAPACITY / 4096) as u32);
     assert!(guests[0].client.counters().evicted > 0);
@@ -152,10 +154,10 @@ fn impossible_shares_are_refused_with_what_is_wrong() {
     assert_eq!(field(store.add_client(with(0, 0))), "weight");
     assert_eq!(field(store.add_client(with(0, 10_001))), "weight");
     assert_eq!(field(store.add_client(with(CAPACITY + 1, 1))), "reservation_bytes");
-    let first = store.add_client(with(CAPACITY / 2, 1)).unwrap();
+    let first = store.add_client(with(PROMISED / 2, 1)).unwrap();
     assert_eq!(field(store.add_client(with(CAPACITY / 2 + 1, 1))), "reservation_bytes");
     assert!(first.set_share(Share { reservation_bytes: CAPACITY + 1, weight: 1 }).is_err());
-    first.set_share(Share { reservation_bytes: CAPACITY, weight: 1 }).unwrap();
+    first.set_share(Share { reservation_bytes: PROMISED, weight: 1 }).unwrap();
     first.close();
-    store.add_client(with(CAPACITY, 1)).unwrap();
+    store.add_client(with(PROMISED, 1)).unwrap();
 }

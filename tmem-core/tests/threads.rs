@@ -66,7 +66,7 @@ fn operate(guest: &Client, pool: PoolId, key: &Key, exclusive: bool, fresh: u64,
             }
         }
         13 => Act::Flush(guest.flush_page(pool, key).unwrap() == 1),
-        14 => Act::Flush(guest.flush_range(pool, key.object, key.index, 1).unwrap() == 1),
+        14 => Act::Flush(guest.flush_range(pool, key.object, key.index, 1, u32::MAX).unwrap().pages == 1),
         _ => match guest.write(pool, key, tmem_core::PageRange::FULL, &page(fresh)) {
             Ok(()) => Act::Put(fresh),
             Err(why) => panic!("{why}"),
@@ -163,7 +163,7 @@ fn sixty_four_threads_survive_pools_and_clients_that_come_and_go() {
                 1 => drop(guest.new_pool(PoolKind::Ephemeral)),
                 2 => drop(guest.new_pool(PoolKind::Shared(uuid))),
                 3 => drop(guest.destroy_pool(pool)),
-                4 => drop(guest.flush_object(pool, key.object)),
+                4 => drop(guest.flush_object(pool, key.object, u32::MAX)),
                 5 => {
                     store.maintain(Budget { pages: 16, at_once: true });
                 }

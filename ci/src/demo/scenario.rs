@@ -75,7 +75,7 @@ const fn memory_mib(kernel: KernelId) -> u32 {
 
 /// The file for `tmem run`, with each guest's disk in `disks`.
 pub(crate) fn toml(guests: &[Guest], mode: Mode, boot: impl Fn(KernelId) -> Boot, disks: &Path) -> String {
-    let mut text = format!("[store]\nsize = \"{STORE_MIB}M\"\n");
+    let mut text = format!("[store]\nsize = \"{STORE_MIB}M\"\nlending = \"persistent\"\n");
     for guest in guests {
         let Boot { kernel, initrd } = boot(guest.kernel);
         let cap = guest.cap_mib.map_or_else(String::new, |cap| format!(", cap = \"{cap}M\""));

@@ -141,7 +141,7 @@ impl Experiment {
             Mode::Disk => (false, ""),
             Mode::Tmem => (true, ",tmem"),
         };
-        let mut text = format!("[store]\nsize = \"{}M\"\n", self.store_mib);
+        let mut text = format!("[store]\nsize = \"{}M\"\nlending = \"persistent\"\n", self.store_mib);
         let memory_mib = self.memory_mib(mode);
         for number in 1..=self.guests {
             let turn = self.turns.map_or(String::new(), |turns| format!(",{},{turns}", (number - 1) % turns));

@@ -31,6 +31,8 @@ errnos! {
     /// The stored page is damaged (its checksum differs) and is not delivered, until it is flushed or put again; the
     /// guest must use its own copy or fail.
     Io = 5, "EIO";
+    /// There is more to do: the same call goes on with it. Answered only to who asked for that, and in the end of a guest.
+    Again = 11, "EAGAIN";
     /// No room: the client is at its cap, or the store is full of pages that may not be evicted.
     NoMemory = 12, "ENOMEM";
     /// The guest-physical address is not page-aligned, or not wholly inside RAM.

@@ -118,6 +118,11 @@ impl Free {
         Some(at as u32 * EXTENT)
     }
 
+    /// Whether no frame was taken for many calls of [`take_idle`](Self::take_idle).
+    pub(super) fn is_calm(&self) -> bool {
+        self.ready == 0
+    }
+
     /// Whether an extent is wholly free and backed, which it need not stay.
     pub(super) fn has_idle(&self) -> bool {
         self.free - self.bare >= EXTENT

@@ -3,26 +3,43 @@
 //! Everything the store holds lives in frames: raw pages, segments of compressed ones, blocks of metadata. So the
 //! capacity is one number, and the address of a page is one multiplication (few TLB misses, no pointers in the index).
 
-mod block;
+mod cells;
 mod free;
+mod heap;
 mod map;
+mod sparse;
 
 use std::io;
 
 use crossbeam_utils::CachePadded;
 
-pub(crate) use block::{Block, WORDS};
+use cells::PIECES;
+pub(crate) use cells::{BUCKET, Cells};
+pub(crate) use heap::{At, Heap, arrays_a_frame};
 use map::Map;
+pub(crate) use sparse::Sparse;
 
 use crate::page::{PAGE_SIZE, Page};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Mutex, OnceLock, thread_hint};
 use free::{EXTENT, Free};
 
+/// Words in a frame.
+pub(crate) const WORDS: usize = PAGE_SIZE / 4;
+
+/// Where metadata gets its frames.
+pub(crate) type Source<'a> = &'a dyn Fn() -> Option<u32>;
+
+/// There is no frame for metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoFrame;
+
 /// Magazines: enough that a handful of vCPU threads rarely share one.
 const MAGAZINES: usize = 16;
-/// Frames moved between a magazine and the common pool at a time, so that its lock is taken once in so many puts.
-const BATCH: usize = 32;
+/// Frames moved between a magazine and the common pool at a time, so that its lock is taken once in so many puts; at most
+/// one in so many of a small store, where what lies in magazines would be missed.
+const BATCH: u32 = 32;
+const BATCH_PART: u32 = 256;
 
 /// Most frames moved to or from the magazine of metadata at a time: half a huge page, but no more than one in so many.
 const BLOCKS_BATCH: u32 = 256;
@@ -36,11 +53,17 @@ pub(crate) struct Arena {
     frames: u32,
     free: Mutex<Free>,
     magazines: Box<[CachePadded<Mutex<Vec<u32>>>]>,
+    /// Frames that a magazine gets at a time.
+    batch: usize,
     /// Frames for blocks of metadata, which lie together: an index spread over as many huge pages as the pages themselves
     /// would miss the TLB at each step.
     blocks: Mutex<Vec<u32>>,
     /// Frames that `blocks` gets at a time.
     blocks_batch: usize,
+    /// Small arrays of cells.
+    pieces: Mutex<Heap<{ PIECES.len() }>>,
+    /// Frames that hold metadata.
+    metadata: AtomicU32,
     reserve: Mutex<Vec<u32>>,
     /// Frames that the reserve has lent.
     lent: AtomicU32,
@@ -59,9 +82,11 @@ impl Arena {
         let mut free = Free::new(frames);
         free.commit(committed);
         map.populate(0, committed.next_multiple_of(EXTENT));
-        let mut reserve = Vec::new();
+        let mut reserve = Vec::with_capacity(RESERVE as usize);
         free.take(RESERVE.min(frames / 16) as usize, &mut reserve);
-        let magazine = |_| CachePadded::new(Mutex::new(Vec::with_capacity(2 * BATCH)));
+        let blocks_batch = (frames / BLOCKS_PART).clamp(1, BLOCKS_BATCH) as usize;
+        let batch = (frames / BATCH_PART).clamp(1, BATCH) as usize;
+        let magazine = |_| CachePadded::new(Mutex::new(Vec::with_capacity(2 * batch)));
         Ok(Self {
             map,
             frames,
@@ -69,11 +94,14 @@ impl Arena {
             bare: AtomicU32::new(free.bare()),
             free: Mutex::new(free),
             reserve: Mutex::new(reserve),
-            blocks: Mutex::new(Vec::new()),
-            blocks_batch: (frames / BLOCKS_PART).clamp(1, BLOCKS_BATCH) as usize,
+            blocks: Mutex::new(Vec::with_capacity(2 * blocks_batch)),
+            blocks_batch,
+            pieces: Mutex::new(Heap::new(PIECES)),
+            metadata: AtomicU32::new(0),
             lent: AtomicU32::new(0),
             watched: AtomicBool::new(false),
             wake: OnceLock::new(),
+            batch,
             magazines: (0..MAGAZINES).map(magazine).collect(),
         })
     }
@@ -86,7 +114,7 @@ impl Arena {
             return Some(frame);
         }
         let mut free = self.free.lock();
-        free.take(BATCH, &mut magazine);
+        free.take(self.batch, &mut magazine);
         self.publish(&free);
         drop(free);
         self.changed();
@@ -98,7 +126,20 @@ impl Arena {
     }
 
     /// Takes a frame for metadata: from the reserve if need be.
-    fn alloc_block(&self) -> Option<u32> {
+    pub(crate) fn alloc_block(&self) -> Option<u32> {
+        let frame = self.take_block().or_else(|| self.alloc_reserved())?;
+        self.metadata.fetch_add(1, Ordering::Relaxed);
+        Some(frame)
+    }
+
+    /// Takes a frame for metadata that can be done without.
+    fn alloc_cells(&self) -> Option<u32> {
+        let frame = self.take_block()?;
+        self.metadata.fetch_add(1, Ordering::Relaxed);
+        Some(frame)
+    }
+
+    fn take_block(&self) -> Option<u32> {
         let mut blocks = self.blocks.lock();
         if blocks.is_empty() {
             let mut free = self.free.lock();
@@ -110,11 +151,26 @@ impl Arena {
         }
         let frame = blocks.pop();
         drop(blocks);
-        frame.or_else(|| self.alloc_reserved())
+        frame.or_else(|| self.alloc())
     }
 
-    /// Returns a frame from [`alloc_block`](Self::alloc_block).
-    fn free_block(&self, frame: u32) {
+    /// Takes a part of a frame for cells.
+    fn alloc_piece(&self, class: u8) -> Option<At> {
+        self.pieces.lock().alloc(self, class, &|| self.alloc_cells())
+    }
+
+    fn free_piece(&self, at: At, class: u8) {
+        self.pieces.lock().free(self, at, class);
+    }
+
+    /// Bytes of frames that hold metadata.
+    pub(crate) fn metadata_bytes(&self) -> u64 {
+        u64::from(self.metadata.load(Ordering::Relaxed)) * PAGE_SIZE as u64
+    }
+
+    /// Returns a frame from [`alloc_block`](Self::alloc_block) or [`alloc_cells`](Self::alloc_cells).
+    pub(crate) fn free_block(&self, frame: u32) {
+        self.metadata.fetch_sub(1, Ordering::Relaxed);
         let mut blocks = self.blocks.lock();
         if blocks.len() < 2 * self.blocks_batch {
             blocks.push(frame);
@@ -150,10 +206,10 @@ impl Arena {
             }
         }
         let mut magazine = self.magazine(thread_hint()).lock();
-        if magazine.len() == 2 * BATCH {
+        if magazine.len() == 2 * self.batch {
             let mut free = self.free.lock();
             // The oldest go: the youngest are still in the processor's cache.
-            magazine.drain(..BATCH).for_each(|frame| free.put(frame));
+            magazine.drain(..self.batch).for_each(|frame| free.put(frame));
             self.publish(&free);
             drop(free);
             self.changed();
@@ -210,6 +266,26 @@ impl Arena {
         unsafe { self.map.frame(frame).as_mut() }
     }
 
+    /// The words of a frame, to be read.
+    ///
+    /// # Safety
+    /// As for [`page`](Self::page).
+    unsafe fn words(&self, frame: u32) -> &[u32; WORDS] {
+        // SAFETY: inside the mapping (checked), aligned to a page, initialised as all mapped memory, and every bit pattern is
+        // a word; the caller rules out writers.
+        unsafe { self.map.frame(frame).cast().as_ref() }
+    }
+
+    /// The words of a frame, to be changed.
+    ///
+    /// # Safety
+    /// As for [`page_mut`](Self::page_mut).
+    #[expect(clippy::mut_from_ref, reason = "frames are disjoint; the caller owns this one")]
+    unsafe fn words_mut(&self, frame: u32) -> &mut [u32; WORDS] {
+        // SAFETY: as in words, and the caller rules out every other reference.
+        unsafe { self.map.frame(frame).cast().as_mut() }
+    }
+
     /// Copies bytes into a frame, from byte `offset`.
     ///
     /// # Safety
@@ -235,6 +311,11 @@ impl Arena {
     /// Frames there are.
     pub(crate) fn frames(&self) -> u32 {
         self.frames
+    }
+
+    /// Frames but for those set aside.
+    pub(crate) fn lendable(&self) -> u32 {
+        self.frames - RESERVE.min(self.frames / 16)
     }
 
     /// Free frames outside magazines: cheap, and at most a few hundred below the truth.
@@ -272,12 +353,25 @@ impl Arena {
 
     /// Whether there may be an extent to give back in time.
     pub(crate) fn may_trim(&self) -> bool {
-        self.free.lock().has_idle()
+        self.free.lock().has_idle() || self.caches().any(|cache| !cache.lock().is_empty())
+    }
+
+    /// Takes the frames out of all magazines: each of them keeps an extent from being given back.
+    fn empty_magazines(&self) {
+        for cache in self.caches() {
+            let mut cache = cache.lock();
+            let mut free = self.free.lock();
+            cache.drain(..).for_each(|frame| free.put(frame));
+            self.publish(&free);
+        }
     }
 
     /// Gives the memory of one extent back to the host that was free for `rounds` earlier calls, keeping `keep` free
     /// frames backed as long as frames were taken lately. True when it did.
     pub(crate) fn trim(&self, rounds: u8, keep: u32) -> bool {
+        if rounds == 0 || self.free.lock().is_calm() {
+            self.empty_magazines();
+        }
         let Some(first) = self.free.lock().take_idle(rounds, keep) else { return false };
         self.map.discard(first, EXTENT);
         let mut free = self.free.lock();

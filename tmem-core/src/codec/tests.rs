@@ -1,13 +1,7 @@
 //! What holds of every codec.
 
-use super::{SCRATCH, WORTH, lz4, zstd};
+use super::{METHODS, Method, SCRATCH, WORTH};
 use crate::page::{PAGE_SIZE, Page};
-
-type Compress = fn(&Page, &mut [u8; SCRATCH], usize) -> Option<usize>;
-type Decompress = fn(&[u8], &mut Page) -> Option<()>;
-
-const CODECS: [(Compress, Decompress); 2] =
-    [(lz4::compress, lz4::decompress), (zstd::compress, zstd::decompress)];
 
 fn text() -> Page {
     let mut page = [b'-'; PAGE_SIZE];
@@ -27,7 +21,7 @@ fn noise() -> Page {
 
 #[test]
 fn text_shrinks_and_comes_back() {
-    for (compress, decompress) in CODECS {
+    for Method { compress, decompress } in &METHODS {
         let mut block = [0; SCRATCH];
         let length = compress(&text(), &mut block, WORTH).unwrap();
         assert!(length < PAGE_SIZE / 2);
@@ -39,7 +33,7 @@ fn text_shrinks_and_comes_back() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    for (compress, _) in CODECS {
+    for Method { compress, .. } in &METHODS {
         assert_eq!(compress(&noise(), &mut [0; SCRATCH], WORTH), None);
         assert_eq!(compress(&text(), &mut [0; SCRATCH], 64), None);
     }
@@ -47,7 +41,7 @@ fn what_does_not_fit_is_refused() {
 
 #[test]
 fn damaged_and_truncated_blocks_are_refused_or_give_other_bytes_but_no_panic() {
-    for (compress, decompress) in CODECS {
+    for Method { compress, decompress } in &METHODS {
         let mut block = [0; SCRATCH];
         let length = compress(&text(), &mut block, WORTH).unwrap();
         let mut back = [0; PAGE_SIZE];

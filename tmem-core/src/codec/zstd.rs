@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 use zstd_safe::{CCtx, CParameter, CompressionLevel, DCtx};
 
-use super::SCRATCH;
+use super::{Method, SCRATCH};
 use crate::page::{PAGE_SIZE, Page};
 
 const LEVEL: CompressionLevel = 1;
@@ -17,8 +17,10 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
+pub(super) const METHOD: Method = Method { compress, decompress };
+
 /// Compresses a page into at most `most` bytes of `out` and returns the length, or `None` when it does not fit.
-pub(crate) fn compress(page: &Page, out: &mut [u8; SCRATCH], most: usize) -> Option<usize> {
+fn compress(page: &Page, out: &mut [u8; SCRATCH], most: usize) -> Option<usize> {
     COMPRESSOR.with_borrow_mut(|kept| {
         if kept.is_none() {
             let mut context = CCtx::try_create()?;
@@ -31,7 +33,7 @@ pub(crate) fn compress(page: &Page, out: &mut [u8; SCRATCH], most: usize) -> Opt
 }
 
 /// Decompresses a frame that must yield exactly one page.
-pub(crate) fn decompress(block: &[u8], page: &mut Page) -> Option<()> {
+fn decompress(block: &[u8], page: &mut Page) -> Option<()> {
     DECOMPRESSOR.with_borrow_mut(|kept| {
         if kept.is_none() {
             *kept = DCtx::try_create();

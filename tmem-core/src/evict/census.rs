@@ -4,7 +4,10 @@
 //! A shard tells of its queues when they changed by more than a part of their length, so that threads at work in large
 //! shards seldom write to one cache line; in small shards it tells of every change.
 
+use std::sync::Arc;
+
 use super::rule::Rule;
+use crate::arena::Arena;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Queues of a policy: pages on trial, pages that left it by their count, proven pages.
@@ -24,6 +27,8 @@ const LOOKS: usize = 256;
 
 /// The pages of one client, as its shards tell.
 pub(super) struct Census {
+    /// Where policies remember.
+    arena: Arc<Arena>,
     shards: Box<[[AtomicU32; QUEUES]]>,
     sums: [AtomicU32; QUEUES],
     /// Pages held when one was last evicted; 0 before.
@@ -56,8 +61,9 @@ impl Seat {
 }
 
 impl Census {
-    pub(super) fn new(shards: usize, rule: Rule) -> Self {
+    pub(super) fn new(shards: usize, rule: Rule, arena: Arc<Arena>) -> Self {
         Self {
+            arena,
             shards: (0..shards).map(|_| Default::default()).collect(),
             sums: Default::default(),
             capacity: AtomicU32::new(0),
@@ -68,6 +74,10 @@ impl Census {
             age: Default::default(),
             count: AtomicU32::new(0),
         }
+    }
+
+    pub(super) fn arena(&self) -> &Arc<Arena> {
+        &self.arena
     }
 
     /// Bytes held.

@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::Policy;
 use super::census::Census;
 use super::follow::{Adaptive, Fixed};
 use super::learner::Learner;
 use super::rule::{self, Rule};
+use super::{Nodes, Policy};
+use crate::arena::Arena;
 
 /// How a store chooses the ephemeral page to evict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +78,7 @@ enum Follow {
 
 impl Policies {
     /// For a client of a store of so many shards.
-    pub(crate) fn new(choice: Eviction, shards: usize) -> Self {
+    pub(crate) fn new(choice: Eviction, shards: usize, arena: Arc<Arena>) -> Self {
         let rule = match choice {
             Eviction::Lru => rule::LRU,
             Eviction::Lirs => rule::LIRS,
@@ -85,7 +86,7 @@ impl Policies {
             Eviction::WTinyLfu => rule::W_TINY_LFU,
             Eviction::Adaptive => rule::TRIED[0],
         };
-        let census = Arc::new(Census::new(shards, rule));
+        let census = Arc::new(Census::new(shards, rule, arena));
         let follow = match choice {
             Eviction::Adaptive => Follow::Learner(Arc::new(Learner::new(Arc::clone(&census)))),
             _ => Follow::Rule(rule),
@@ -93,13 +94,13 @@ impl Policies {
         Self { census, follow }
     }
 
-    /// The policy for a shard.
-    pub(crate) fn make(&self, shard: usize) -> Box<dyn Policy> {
+    /// The policy for a shard. It takes no memory before it evicts.
+    pub(crate) fn make(&self, shard: usize) -> AnyPolicy {
         let census = Arc::clone(&self.census);
-        match &self.follow {
-            Follow::Rule(rule) => Box::new(Fixed::new(*rule, *rule != rule::LRU, census, shard)),
-            Follow::Learner(learner) => Box::new(Adaptive::new(Arc::clone(learner), census, shard)),
-        }
+        AnyPolicy(match &self.follow {
+            Follow::Rule(rule) => Made::Fixed(Fixed::new(*rule, *rule != rule::LRU, census, shard)),
+            Follow::Learner(learner) => Made::Adaptive(Adaptive::new(Arc::clone(learner), census, shard)),
+        })
     }
 
     /// The shard to evict from. Its policy may know better.
@@ -110,5 +111,55 @@ impl Policies {
     /// Bytes of what they share.
     pub(crate) fn shared_bytes(&self) -> usize {
         self.census.bytes() + if let Follow::Learner(learner) = &self.follow { learner.bytes() } else { 0 }
+    }
+}
+
+/// Any of the policies, in place: a client has one in each shard, and none of them is a box of its own.
+pub(crate) struct AnyPolicy(Made);
+
+enum Made {
+    Fixed(Fixed),
+    Adaptive(Adaptive),
+}
+
+impl AnyPolicy {
+    fn any(&self) -> &dyn Policy {
+        match &self.0 {
+            Made::Fixed(policy) => policy,
+            Made::Adaptive(policy) => policy,
+        }
+    }
+
+    fn any_mut(&mut self) -> &mut dyn Policy {
+        match &mut self.0 {
+            Made::Fixed(policy) => policy,
+            Made::Adaptive(policy) => policy,
+        }
+    }
+}
+
+impl Policy for AnyPolicy {
+    fn insert(&mut self, nodes: &mut dyn Nodes, token: u32) {
+        self.any_mut().insert(nodes, token);
+    }
+
+    fn hit(&mut self, nodes: &mut dyn Nodes, token: u32) {
+        self.any_mut().hit(nodes, token);
+    }
+
+    fn remove(&mut self, nodes: &mut dyn Nodes, token: u32, taken: bool) {
+        self.any_mut().remove(nodes, token, taken);
+    }
+
+    fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool, must: bool) -> Option<u32> {
+        self.any_mut().victim(nodes, grow, must)
+    }
+
+    fn bytes(&self) -> usize {
+        self.any().bytes()
+    }
+
+    fn wants(&self) -> usize {
+        self.any().wants()
     }
 }

@@ -4,8 +4,10 @@
 //! Cells outlive pages. A name finds its cell again by its bucket and 17 more bits, so that one in 8,000 lookups of an
 //! unknown name meets a stranger's cell.
 
-/// Cells in a bucket: 64 bytes.
-const WAYS: usize = 16;
+use std::sync::Arc;
+
+use crate::arena::{Arena, BUCKET as WAYS, Cells};
+
 /// The clock of cells, in bits. It wraps, so cells older than half its range are swept.
 const CLOCK: u32 = 9;
 /// Puts, in capacities, after which a count is halved: what W-TinyLFU's sketch does (Einziger, Friedman and Manes, 2017).
@@ -45,7 +47,7 @@ pub(super) struct Past {
 
 /// The cells, and the tick that they were last told.
 pub(super) struct History {
-    cells: Box<[u32]>,
+    cells: Cells,
     now: u32,
     /// The next cell to age, and the fraction of a cell, in 1/65536, that was left over.
     hand: usize,
@@ -56,25 +58,24 @@ pub(super) struct History {
 impl History {
     /// Bytes that a history of at least `cells` names holds.
     pub(super) fn bytes_of(cells: usize) -> usize {
-        cells.next_multiple_of(WAYS).max(WAYS) * size_of::<u32>()
+        Cells::bytes_of(cells.max(1))
     }
 
-    /// Remembers at least `cells` names of a cache of `capacity` pages.
-    pub(super) fn new(cells: usize, capacity: u32) -> Self {
-        let cells = vec![0; Self::bytes_of(cells) / size_of::<u32>()].into_boxed_slice();
-        let share = ((cells.len() as u64) << 16) / (AGEING * u64::from(capacity.max(1)));
+    /// Remembers as many names of a cache of `capacity` pages as there are cells.
+    fn new(cells: Cells, capacity: u32) -> Self {
+        let share = ((cells.words() as u64) << 16) / (AGEING * u64::from(capacity.max(1)));
         Self { cells, now: 0, hand: 0, owed: 0, share }
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.cells)
+        self.cells.bytes()
     }
 
     fn bucket(&mut self, name: u64) -> &mut [u32] {
-        let buckets = self.cells.len() / WAYS;
-        let at = (((name >> 32) * buckets as u64) >> 32) as usize * WAYS;
-        self.cells.get_mut(at..at + WAYS).unwrap_or_default()
+        let buckets = self.cells.words() / WAYS;
+        let at = (((name >> 32) * buckets as u64) >> 32) as usize;
+        self.cells.bucket_mut(at).map(|bucket| bucket.as_mut_slice()).unwrap_or_default()
     }
 
     fn find(&mut self, name: u64) -> Option<&mut u32> {
@@ -138,15 +139,50 @@ impl History {
         while self.owed >= 1 << 16 {
             self.owed -= 1 << 16;
             let now = self.now;
-            if let Some(cell) = self.cells.get_mut(self.hand) {
+            let bucket = self.cells.bucket_mut(self.hand / WAYS);
+            if let Some(cell) = bucket.and_then(|bucket| bucket.get_mut(self.hand % WAYS)) {
                 let count = *cell >> COUNT & MOST;
                 *cell = *cell & !(MOST << COUNT) | (count >> 1) << COUNT;
                 if age(now, *cell) >= 1 << (CLOCK - 1) {
                     *cell = 0;
                 }
             }
-            self.hand = if self.hand + 1 < self.cells.len() { self.hand + 1 } else { 0 };
+            self.hand = if self.hand + 1 < self.cells.words() { self.hand + 1 } else { 0 };
         }
+    }
+}
+
+/// A history in the making: a frame of its cells at each eviction, so that none takes long.
+pub(super) struct Plan {
+    cells: Cells,
+    capacity: u32,
+}
+
+impl Plan {
+    /// A plan for at least `cells` names of a cache of `capacity` pages.
+    pub(super) fn new(arena: &Arc<Arena>, cells: usize, capacity: u32) -> Option<Self> {
+        Some(Self { cells: Cells::begin(arena, cells.max(1))?, capacity })
+    }
+
+    /// Pages of the cache that it is for.
+    pub(super) fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Goes on, and tells whether all cells are there.
+    pub(super) fn go_on(&mut self) -> bool {
+        self.cells.grow();
+        self.cells.is_whole()
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.cells.bytes()
+    }
+
+    /// The history.
+    pub(super) fn finish(self) -> History {
+        History::new(self.cells, self.capacity)
     }
 }
 
@@ -158,13 +194,20 @@ fn age(now: u32, cell: u32) -> u32 {
 mod tests {
     use super::*;
 
+    fn history(cells: usize, capacity: u32) -> History {
+        let arena = Arc::new(Arena::new(256, 0).unwrap());
+        let mut plan = Plan::new(&arena, cells, capacity).unwrap();
+        while !plan.go_on() {}
+        plan.finish()
+    }
+
     fn name(n: u64) -> u64 {
         (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     #[test]
     fn a_name_is_recalled_with_its_age_count_and_fate() {
-        let mut history = History::new(1024, 160);
+        let mut history = history(1024, 160);
         assert_eq!(history.put(name(1), 7), None);
         history.mark(name(1), Fate::TakenAgain);
         assert_eq!(history.recall(name(1), 9), Some(Past { age: 2, count: 1, fate: Fate::TakenAgain }));
@@ -174,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_noted_when_it_is_taken_and_not_when_it_goes() {
-        let mut history = History::new(64, 8);
+        let mut history = history(64, 8);
         history.mark(name(1), Fate::Gone);
         assert_eq!(history.recall(name(1), 0), None);
         history.mark(name(1), Fate::TakenProven);
@@ -183,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_full_bucket_forgets_its_oldest() {
-        let mut history = History::new(WAYS, 16);
+        let mut history = history(WAYS, 16);
         for n in 0..=WAYS as u64 {
             history.put(n, n as u32);
         }
@@ -194,7 +237,7 @@ mod tests {
 
     #[test]
     fn counts_are_halved_and_old_names_swept_as_time_passes() {
-        let mut history = History::new(256, 16);
+        let mut history = history(256, 16);
         for _ in 0..4 {
             history.put(name(1), 0);
         }
@@ -210,6 +253,6 @@ mod tests {
 
     #[test]
     fn it_holds_four_bytes_a_name() {
-        assert_eq!(History::new(1 << 16, 1 << 14).bytes(), 4 << 16);
+        assert_eq!(history(1 << 16, 1 << 14).bytes(), 4 << 16);
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::census::Census;
 use super::rule::{Rule, TRIED};
 use super::shadow::Shadow;
+use crate::arena::Arena;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -114,7 +115,7 @@ impl Learner {
             trials.retain(|name| (name >> SAMPLE) as u32 & (rate - 1) == 0);
         }
         let rate = self.mask.load(Ordering::Relaxed) + 1;
-        let best = trials.put(name, (total / rate).max(2));
+        let best = trials.put(name, (total / rate).max(2), self.census.arena());
         if best as u32 != self.rule.load(Ordering::Relaxed) {
             self.rule.store(best as u32, Ordering::Relaxed);
             self.census.follow(rule(best));
@@ -173,12 +174,13 @@ impl Trials {
     }
 
     /// Puts a name in every shadow, and tells the number of the rule to follow.
-    fn put(&mut self, name: u64, capacity: u32) -> usize {
+    fn put(&mut self, name: u64, capacity: u32, arena: &Arc<Arena>) -> usize {
         if self.fixed.is_empty() {
-            self.fixed = TRIED.into_iter().map(Shadow::new).collect();
+            self.fixed = TRIED.into_iter().map(|rule| Shadow::new(rule, arena)).collect();
         }
         let followed = self.followed;
-        let changing = self.changing.get_or_insert_with(|| Shadow::new(rule(followed))).put(name, capacity);
+        let changing =
+            self.changing.get_or_insert_with(|| Shadow::new(rule(followed), arena)).put(name, capacity);
         let mut hits = [false; TRIED.len()];
         for (shadow, hit) in self.fixed.iter_mut().zip(&mut hits) {
             *hit = shadow.put(name, capacity);

@@ -15,7 +15,7 @@ mod shadow;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use choice::Policies;
+pub(crate) use choice::{AnyPolicy, Policies};
 pub use choice::{Eviction, UnknownEviction};
 
 /// What a policy may keep with each page. Tokens name pages.

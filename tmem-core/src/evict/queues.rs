@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Nodes;
 use super::census::{Census, QUEUES, Seat, TICKS};
-use super::history::{Fate, History, Past};
+use super::history::{Fate, History, Past, Plan};
 use super::list::List;
 use super::rule::{Promote, Rule};
 
@@ -47,6 +47,8 @@ pub(super) struct Queues {
     census: Arc<Census>,
     seat: Seat,
     history: Option<History>,
+    /// The history that is to take its place.
+    plan: Option<Plan>,
     /// Whether there is to be a history: some rule that may be followed asks for it.
     remembers: bool,
     /// Capacity that the history was made for.
@@ -65,6 +67,7 @@ impl Queues {
             census,
             seat: Seat::new(shard),
             history: None,
+            plan: None,
             remembers,
             planned: 0,
             untold: None,
@@ -81,7 +84,7 @@ impl Queues {
 
     /// Bytes held beside the pages' links and marks.
     pub(super) fn bytes(&self) -> usize {
-        self.history.as_ref().map_or(0, History::bytes)
+        self.history.as_ref().map_or(0, History::bytes) + self.plan.as_ref().map_or(0, Plan::bytes)
     }
 
     fn list(&mut self, queue: u32) -> &mut List {
@@ -221,7 +224,7 @@ impl Queues {
             return None;
         }
         self.census.evicts();
-        if grow && self.is_outgrown(pages) {
+        if grow {
             self.plan(pages);
         }
         self.tell_history(nodes);
@@ -274,16 +277,28 @@ impl Queues {
         if made { capacity / 2 > self.planned || self.planned / 8 > capacity } else { self.remembers }
     }
 
-    /// Bytes that the history will take from the next eviction on.
+    /// Bytes that the history will take from the next eviction on, and the old one until it is there.
     pub(super) fn wants(&self) -> usize {
-        if self.is_outgrown(self.len()) { History::bytes_of(names(self.len())) } else { self.bytes() }
+        let old = self.history.as_ref().map_or(0, History::bytes);
+        if self.plan.is_some() || self.is_outgrown(self.len()) {
+            old + History::bytes_of(names(self.plan.as_ref().map_or(self.len(), Plan::capacity)))
+        } else {
+            old
+        }
     }
 
-    /// Makes the history, at the first eviction that may and whenever it is outgrown.
+    /// Goes on making a history, which begins at the first eviction that may and whenever it is outgrown.
     fn plan(&mut self, capacity: u32) {
-        self.history = Some(History::new(names(capacity), capacity));
-        self.planned = capacity;
-        self.untold = self.list(PROVEN).oldest();
+        if self.plan.is_none() && self.is_outgrown(capacity) {
+            self.plan = Plan::new(self.census.arena(), names(capacity), capacity);
+        }
+        if self.plan.as_mut().is_some_and(Plan::go_on)
+            && let Some(plan) = self.plan.take()
+        {
+            self.planned = plan.capacity();
+            self.history = Some(plan.finish());
+            self.untold = self.list(PROVEN).oldest();
+        }
     }
 
     /// Tells a new history of a few pages that were there before it, oldest first.

@@ -8,6 +8,7 @@ use super::Nodes;
 use super::census::Census;
 use super::queues::Queues;
 use super::rule::Rule;
+use crate::arena::Arena;
 
 /// A name in the cache, and its links and marks.
 #[derive(Clone, Copy, Default)]
@@ -56,8 +57,8 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    pub(super) fn new(rule: Rule) -> Self {
-        let census = Arc::new(Census::new(1, rule));
+    pub(super) fn new(rule: Rule, arena: &Arc<Arena>) -> Self {
+        let census = Arc::new(Census::new(1, rule, Arc::clone(arena)));
         let queues = Queues::new(rule, true, Arc::clone(&census), 0);
         Self { queues, census, slab: Slab::default(), unused: Vec::new(), found: HashTable::new() }
     }

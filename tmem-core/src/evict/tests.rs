@@ -4,8 +4,10 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::*;
+use crate::arena::Arena;
 
 #[derive(Default)]
 struct Slots {
@@ -48,8 +50,12 @@ impl Nodes for Slots {
     }
 }
 
-fn policy(which: Eviction) -> Box<dyn Policy> {
-    Policies::new(which, 1).make(0)
+fn policies(which: Eviction, shards: usize) -> Policies {
+    Policies::new(which, shards, Arc::new(Arena::new(16 << 10, 0).unwrap()))
+}
+
+fn policy(which: Eviction) -> AnyPolicy {
+    policies(which, 1).make(0)
 }
 
 fn slots(count: usize) -> Slots {
@@ -62,7 +68,7 @@ fn drain(policy: &mut dyn Policy, nodes: &mut Slots) -> Vec<u32> {
 
 /// An exclusive cache as the bench of traces uses the store.
 struct Cache {
-    policy: Box<dyn Policy>,
+    policy: AnyPolicy,
     nodes: Slots,
     here: Vec<bool>,
     held: usize,
@@ -131,7 +137,7 @@ proptest::proptest! {
                     _ => {}
                 }
             }
-            let left: BTreeSet<u32> = drain(&mut *policy, &mut nodes).into_iter().collect();
+            let left: BTreeSet<u32> = drain(&mut policy, &mut nodes).into_iter().collect();
             proptest::prop_assert_eq!(left, there);
         }
     }
@@ -194,8 +200,8 @@ fn no_call_touches_more_pages_than_its_bound() {
 fn a_policy_holds_at_most_its_stated_bytes_a_page() {
     const PAGES: usize = 1 << 18;
     for which in Eviction::ALL {
-        let policies = Policies::new(which, 1);
-        let (mut policy, mut nodes) = (policies.make(0), slots(PAGES + 1));
+        let all = policies(which, 1);
+        let (mut policy, mut nodes) = (all.make(0), slots(PAGES + 1));
         (0..PAGES as u32).for_each(|token| policy.insert(&mut nodes, token));
         assert_eq!(policy.bytes(), 0, "{which} holds nothing before it evicts");
         policy.victim(&mut nodes, true, true);
@@ -206,14 +212,14 @@ fn a_policy_holds_at_most_its_stated_bytes_a_page() {
 
 #[test]
 fn the_learner_stays_small_however_many_pages_there_are() {
-    let policies = Policies::new(Eviction::Adaptive, 1);
-    let (mut policy, mut nodes, names) = (policies.make(0), slots(60_000), 60_000);
+    let all = policies(Eviction::Adaptive, 1);
+    let (mut policy, mut nodes, names) = (all.make(0), slots(60_000), 60_000);
     (0..30_000).for_each(|token| policy.insert(&mut nodes, token));
     for token in 30_000..names {
         policy.victim(&mut nodes, true, true);
         policy.insert(&mut nodes, token);
     }
-    let bytes = policies.shared_bytes();
+    let bytes = all.shared_bytes();
     assert!((1..1 << 20).contains(&bytes), "{bytes}");
 }
 

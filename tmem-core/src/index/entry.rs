@@ -13,9 +13,9 @@ pub(crate) struct Entry {
 /// Words in an entry.
 pub(super) const WORDS: usize = 3;
 
-// Word c, from bit 0: form 3, age 2, hard 1, policy's marks 3, units 10, owner 13.
+// Word c, from bit 0: form 3, age 2, stuck 1, policy's marks 3, units 10, owner 13.
 const AGE: u32 = 3;
-const HARD: u32 = 5;
+const STUCK: u32 = 5;
 const MARKS: u32 = 6;
 const UNITS: u32 = 9;
 const OWNER: u32 = 19;
@@ -23,18 +23,13 @@ const OWNER: u32 = 19;
 impl Entry {
     /// An entry for a page that `owner` stored.
     pub(crate) fn new(stored: &Stored, owner: u16) -> Self {
-        let c = stored.form as u32 | u32::from(stored.units) << UNITS | u32::from(owner) << OWNER;
+        let c = stored.form.bits() | u32::from(stored.units) << UNITS | u32::from(owner) << OWNER;
         Self { a: stored.a, b: stored.b, c }
     }
 
     /// The stored form. Whoever takes it out of the index for good has to free it.
     pub(crate) fn stored(&self) -> Stored {
-        let form = match self.c & 7 {
-            0 => Form::Same,
-            1 => Form::Raw,
-            2 => Form::Lz4,
-            _ => Form::Zstd,
-        };
+        let form = Form::from_bits(self.c);
         Stored { a: self.a, b: self.b, form, units: (self.c >> UNITS & 0x3ff) as u16 }
     }
 
@@ -50,7 +45,7 @@ impl Entry {
         new
     }
 
-    /// Slot of the client that the page is charged to.
+    /// Number of the client that the page is charged to.
     pub(crate) fn owner(&self) -> u16 {
         (self.c >> OWNER) as u16
     }
@@ -64,13 +59,13 @@ impl Entry {
         self.c = self.c & !(3 << AGE) | (age & 3) << AGE;
     }
 
-    /// Known not to compress.
-    pub(crate) fn is_hard(&self) -> bool {
-        self.c >> HARD & 1 == 1
+    /// Known not to compress any further.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.c >> STUCK & 1 == 1
     }
 
-    pub(crate) fn set_hard(&mut self) {
-        self.c |= 1 << HARD;
+    pub(crate) fn set_stuck(&mut self) {
+        self.c |= 1 << STUCK;
     }
 
     pub(crate) fn marks(&self) -> u32 {
@@ -85,18 +80,19 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::LZ4;
 
     #[test]
     fn fields_do_not_touch_each_other() {
-        let stored = || Stored { a: 1, b: u32::MAX, form: Form::Lz4, units: 512 };
+        let stored = || Stored { a: 1, b: u32::MAX, form: Form::Packed(LZ4), units: 512 };
         let mut entry = Entry::new(&stored(), 8191);
         entry.set_age(3);
         entry.set_marks(5);
-        entry.set_hard();
+        entry.set_stuck();
         entry.set_age(1);
-        assert_eq!((entry.owner(), entry.age(), entry.marks(), entry.is_hard()), (8191, 1, 5, true));
+        assert_eq!((entry.owner(), entry.age(), entry.marks(), entry.is_stuck()), (8191, 1, 5, true));
         assert_eq!(entry.stored(), stored());
-        let raw = entry.with(&Stored { a: 9, b: 8, form: Form::Raw, units: 0 });
-        assert_eq!((raw.owner(), raw.marks(), raw.age(), raw.is_hard()), (8191, 5, 0, false));
+        let raw = entry.with(&Stored { a: 9, b: 8, form: Form::Frame, units: 0 });
+        assert_eq!((raw.owner(), raw.marks(), raw.age(), raw.is_stuck()), (8191, 5, 0, false));
     }
 }

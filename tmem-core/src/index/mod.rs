@@ -2,18 +2,19 @@
 //!
 //! A chunk is 64 consecutive indexes of one object. Its header takes 64 bytes; its entries are 12 bytes each (20 with
 //! eviction links), packed in the order of their indexes in an array of 1, 2, 4 .. 32 entries, or placed by index in one
-//! of 64. So a page costs about 14 bytes in a full chunk and 76 alone, hash table included 88. A plain single-threaded
-//! structure: the lock is the shard's.
+//! of 64. So a page costs about 14 bytes in a full chunk and 77 alone, hash table included 90. An object that has more than
+//! its chunk 0 has nodes, too, which tell of its chunks in order: another header for 64 of them.
+//!
+//! All of it lies in frames of the arena. A plain single-threaded structure: the lock is the shard's.
 
 mod chunk;
+mod chunks;
 mod entry;
-mod groups;
-mod heap;
-mod table;
+mod segments;
 
-pub(crate) use chunk::{ChunkKey, Header};
+pub(crate) use chunk::{ChunkKey, Header, NOBODY, TOP};
+pub(crate) use chunks::{CHUNK_BYTES, Index, MOST_POOLS};
 pub(crate) use entry::Entry;
-pub(crate) use table::{CHUNK_BYTES, Index};
 
 /// Indexes in a chunk.
 pub(crate) const SPAN: u32 = 64;

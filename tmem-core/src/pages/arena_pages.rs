@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use super::log::Log;
-use super::{Damaged, Fetched, Form, NoRoom, PageStore, Squeeze, Stored, UNIT};
+use super::log::{Log, Record};
+use super::{Damaged, Fetched, Form, Held, NoRoom, Packing, PageStore, Stored, UNIT};
 use crate::arena::Arena;
-use crate::codec::{self, PutCopy, SCRATCH as SCRATCH_BYTES, lz4, zstd};
+use crate::codec::{self, PutCopy, SCRATCH as SCRATCH_BYTES};
 use crate::live::LivePage;
 use crate::page::Page;
 
@@ -48,11 +48,6 @@ impl ArenaPages {
         Self { log: Log::new(Arc::clone(&arena)), arena, put_copy, verify_every_read }
     }
 
-    /// The log of compressed pages.
-    pub(crate) fn log(&self) -> &Log {
-        &self.log
-    }
-
     /// How pages are copied into frames.
     pub(crate) fn put_copy(&self) -> PutCopy {
         self.put_copy
@@ -62,13 +57,13 @@ impl ArenaPages {
     #[cfg(all(test, not(feature = "shuttle")))]
     pub(crate) fn damage(&self, stored: &Stored) {
         match stored.form {
-            Form::Same => {}
-            Form::Raw => {
+            Form::Frame => {
                 // SAFETY: the test that calls this runs alone on its store.
                 let page = unsafe { self.arena.page_mut(stored.a) };
                 page[40] ^= 4;
             }
-            Form::Lz4 | Form::Zstd => self.log.damage(stored.a),
+            Form::Packed(_) => self.log.damage(stored.a),
+            Form::Word | Form::Elsewhere(_) => {}
         }
     }
 
@@ -84,74 +79,86 @@ impl ArenaPages {
 impl PageStore for ArenaPages {
     fn create(&self, page: LivePage<'_>) -> Result<Stored, NoRoom> {
         if let Some(word) = codec::same_word(page) {
-            return Ok(Stored { a: word as u32, b: (word >> 32) as u32, form: Form::Same, units: 0 });
+            return Ok(Stored { a: word as u32, b: (word >> 32) as u32, form: Form::Word, units: 0 });
         }
         let frame = self.arena.alloc().ok_or(NoRoom)?;
         // SAFETY: the frame was just allocated, and nobody else knows it until the caller links it.
         let checksum = self.put_copy.copy(page, unsafe { self.arena.page_mut(frame) });
-        Ok(Stored { a: frame, b: checksum, form: Form::Raw, units: 0 })
+        Ok(Stored { a: frame, b: checksum, form: Form::Frame, units: 0 })
     }
 
-    fn squeeze(&self, page: &Page, into: Squeeze) -> Result<Option<Stored>, NoRoom> {
+    fn pack(&self, page: &Page, packing: Packing) -> Result<Option<Stored>, NoRoom> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let length = match into.form {
-                Form::Zstd => zstd::compress(page, scratch, into.most),
-                _ => lz4::compress(page, scratch, into.most),
-            };
-            let Some(length) = length else { return Ok(None) };
+            let compress = packing.method.method().compress;
+            let Some(length) = compress(page, scratch, packing.most) else { return Ok(None) };
             let block = scratch.get(..length).ok_or(NoRoom)?;
-            let (place, units) = self.log.append(into.home, block).ok_or(NoRoom)?;
-            Ok(Some(Stored { a: place, b: into.checksum, form: into.form, units }))
+            let (place, units) = self.log.append(packing.backref, block).ok_or(NoRoom)?;
+            Ok(Some(Stored { a: place, b: packing.checksum, form: Form::Packed(packing.method), units }))
         })
     }
 
     fn fetch(&self, stored: &Stored, page: &mut Page) -> Fetched {
         let mut block = 0;
         match stored.form {
-            Form::Same => {}
             // SAFETY: the stored page owns the frame; it is never written again before it is freed, which the caller's
             // lock forbids meanwhile.
-            Form::Raw => codec::copy_out(unsafe { self.arena.page(stored.a) }, page),
-            Form::Lz4 | Form::Zstd => block = self.log.read(stored.a, page),
+            Form::Frame => codec::copy_out(unsafe { self.arena.page(stored.a) }, page),
+            Form::Packed(_) => block = self.log.read(stored.a, page),
+            Form::Word | Form::Elsewhere(_) => {}
         }
         Fetched { form: stored.form, a: stored.a, b: stored.b, block }
     }
 
     fn finish(&self, fetched: Fetched, page: &mut Page) -> Result<(), Damaged> {
-        match fetched.form {
-            Form::Same => {
+        let whole = match fetched.form {
+            Form::Word => {
                 codec::fill(u64::from(fetched.a) | u64::from(fetched.b) << 32, page);
                 return Ok(());
             }
-            Form::Raw => {}
-            Form::Lz4 | Form::Zstd => {
-                let decoded = SCRATCH.with_borrow_mut(|scratch| {
+            Form::Frame => true,
+            Form::Packed(method) => SCRATCH
+                .with_borrow_mut(|scratch| {
                     let length = usize::from(fetched.block);
-                    let block = scratch.get_mut(..length)?;
-                    block.copy_from_slice(page.get(..length)?);
-                    match fetched.form {
-                        Form::Zstd => zstd::decompress(block, page),
-                        _ => lz4::decompress(block, page),
-                    }
-                });
-                if decoded.is_none() {
-                    page.fill(0);
-                    return Err(Damaged);
-                }
-            }
+                    let (block, from) = (scratch.get_mut(..length)?, page.get(..length)?);
+                    block.copy_from_slice(from);
+                    (method.method().decompress)(block, page)
+                })
+                .is_some(),
+            // This is the lowest tier.
+            Form::Elsewhere(_) => false,
+        };
+        if whole && (!self.due() || codec::checksum(page) == fetched.b) {
+            return Ok(());
         }
-        if self.due() && codec::checksum(page) != fetched.b {
-            page.fill(0);
-            return Err(Damaged);
-        }
-        Ok(())
+        page.fill(0);
+        Err(Damaged)
     }
 
     fn free(&self, stored: Stored) {
         match stored.form {
-            Form::Same => {}
-            Form::Raw => self.arena.free(stored.a),
-            Form::Lz4 | Form::Zstd => self.log.free(stored.a, u32::from(stored.units) * UNIT),
+            Form::Frame => self.arena.free(stored.a),
+            Form::Packed(_) => self.log.free(stored.a, u32::from(stored.units) * UNIT),
+            Form::Word | Form::Elsewhere(_) => {}
         }
+    }
+
+    fn held(&self) -> Held {
+        Held { frames: self.log.frames(), payload: self.log.payload() }
+    }
+
+    fn sparse(&self, one_in: u32) -> Option<u32> {
+        self.log.pin_sparsest(one_in)
+    }
+
+    fn record(&self, segment: u32, last: Option<&Record>) -> Option<Record> {
+        self.log.record(segment, last)
+    }
+
+    fn relocate(&self, record: &Record, page: &mut Page) -> Option<u32> {
+        self.log.relocate(record, page)
+    }
+
+    fn leave(&self, segment: u32) {
+        self.log.unpin(segment);
     }
 }

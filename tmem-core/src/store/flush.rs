@@ -1,131 +1,189 @@
 //! Removing pages: one, a range, an object.
+//!
+//! A range is walked chunk by chunk in ascending order, along what nodes tell, each chunk under its own lock and in steps of
+//! a budget: every page that was stored before the first step is gone after the last one. What a step removed is gone at
+//! once, so who comes again with the same range goes on where it ended.
 
 use super::Store;
-use super::control::{ClientState, Word};
-use super::shard::{Gone, Kind, Shard};
-use super::site::{Site, home_key};
+use super::clients::{Access, ClientState};
+use super::shard::Gone;
+use super::site::Site;
 use crate::error::OpError;
-use crate::index::{ChunkKey, SPAN};
+use crate::index::{SPAN, TOP};
 use crate::key::{Key, ObjectId, PoolId};
-use crate::pages::Stored;
+use crate::usage::Flushed;
 
-/// Pages taken out of a chunk under its lock, to be freed after it is released.
-#[derive(Default)]
-pub(super) struct Removed {
-    pages: Vec<Stored>,
-    pub(super) empty: bool,
+/// One more than the highest chunk number.
+const CHUNKS: u64 = 1 << 26;
+
+/// Pages that are one more step.
+const PAGES_A_STEP: u32 = 16;
+/// Steps that are enough to come to a chunk from an object's root, and so further each time.
+const LEAST: u32 = 16;
+
+/// What looking for a chunk found.
+enum Next {
+    /// Chunks that there are: the number of the first of 64, and which.
+    Chunks(u32, u64),
+    /// None from the number on.
+    None,
+    /// The steps ended.
+    Tired,
 }
 
 impl Store {
     pub(crate) fn flush_page(&self, client: &ClientState, pool: PoolId, key: &Key) -> Result<u64, OpError> {
-        let word = client.word(pool.get())?;
-        let site = self.site(word, key.object, key.index);
-        let mut guard = self.shard(site.shard).lock();
-        let shard = &mut *guard;
-        let kind = shard.check(word.0, word.attach(), client.slot).ok_or(OpError::NoSuchPool)?;
-        let Some(chunk) = shard.index.find(site.hash, &site.key) else { return Ok(0) };
-        let mut header = shard.index.header(chunk);
-        let slot = key.index % SPAN;
-        let gone = shard.unlink(&*self.books, chunk, &mut header, slot, kind, Gone::Dropped);
+        let access = client.access(pool)?;
+        let site = self.site(&access, key.object, key.index);
+        let mut shard = self.lock(site.shard());
+        if !client.holds(&access) {
+            return Err(OpError::NoSuchPool);
+        }
+        let Some(chunk) = site.find(&shard) else { return Ok(0) };
+        let gone = shard.unlink(&*self.bank, chunk, key.index % SPAN, Gone::Dropped);
         let count = u64::from(gone.is_some());
-        shard.client(client.slot).counters.flushed_pages += count;
-        drop(guard);
-        self.release(&site, gone, header.map == 0);
+        shard.ledger(client.number()).count(|counters| counters.flushed_pages += count);
+        drop(shard);
+        self.release(&site, gone);
         Ok(count)
     }
 
-    /// Removes a page without counting it as flushed.
-    pub(super) fn drop_page(&self, client: &ClientState, word: Word, site: &Site, slot: u32) {
-        let mut shard = self.shard(site.shard).lock();
-        let Some(kind) = shard.check(word.0, word.attach(), client.slot) else { return };
-        let Some(chunk) = shard.index.find(site.hash, &site.key) else { return };
-        let mut header = shard.index.header(chunk);
-        let gone = shard.unlink(&*self.books, chunk, &mut header, slot, kind, Gone::Dropped);
-        drop(shard);
-        self.release(site, gone, header.map == 0);
-    }
-
-    /// Removes pages `first..=last` of an object, chunk by chunk in ascending order, each under its own lock: every page
-    /// that was stored before the call is gone when it returns, and the work is that of the object's chunks in the
-    /// range.
+    /// Removes pages `first..=last` of an object, in at most `steps` steps of a chunk or 16 pages each.
     pub(crate) fn flush_between(
         &self,
         client: &ClientState,
         pool: PoolId,
         object: ObjectId,
-        first: u32,
-        last: u32,
-    ) -> Result<u64, OpError> {
-        let word = client.word(pool.get())?;
-        let mut flushed = 0;
-        let mut next = Some(first / SPAN);
-        while let Some(number) = next.filter(|number| *number <= last / SPAN) {
-            let site = self.site_of_chunk(word, object, number);
-            let (count, after) = self.flush_chunk(client, word, &site, first, last)?;
-            flushed += count;
-            next = after;
+        (first, last): (u32, u32),
+        mut steps: u32,
+    ) -> Result<Flushed, OpError> {
+        let access = client.access(pool)?;
+        let root = self.site(&access, object, 0);
+        steps = steps.max(LEAST);
+        let mut pages = 0;
+        let mut at = first / SPAN;
+        if at == 0 {
+            let (count, more) = self.flush_chunk(client, &access, &root, (first, last), &mut steps)?;
+            if more {
+                return Ok(Flushed { pages: count, more });
+            }
+            (pages, at) = (count, 1);
         }
-        Ok(flushed)
+        while at <= last / SPAN {
+            let (base, mut map) = match self.next_chunks(client, &access, &root, at, &mut steps)? {
+                Next::Chunks(base, map) => (base, map),
+                Next::None => break,
+                Next::Tired => return Ok(Flushed { pages, more: true }),
+            };
+            while map != 0 {
+                let number = base + map.trailing_zeros();
+                if number > last / SPAN {
+                    return Ok(Flushed { pages, more: false });
+                }
+                let site = self.sibling(&root, 0, number);
+                let (count, more) = self.flush_chunk(client, &access, &site, (first, last), &mut steps)?;
+                pages += count;
+                if more {
+                    return Ok(Flushed { pages, more });
+                }
+                map &= map - 1;
+            }
+            at = base + SPAN;
+        }
+        Ok(Flushed { pages, more: false })
     }
 
-    fn site_of_chunk(&self, word: Word, object: ObjectId, number: u32) -> Site {
-        let key = ChunkKey { pool: word.pool(), object, number };
-        self.site_of(key, self.names.object(word.pool(), &object))
-    }
-
-    /// Removes a chunk's pages in the range; returns how many, and the number of the object's next chunk.
+    /// Removes a chunk's pages in the range; returns how many, and whether there are more than there were steps.
     fn flush_chunk(
         &self,
         client: &ClientState,
-        word: Word,
+        access: &Access,
         site: &Site,
-        first: u32,
-        last: u32,
-    ) -> Result<(u64, Option<u32>), OpError> {
-        let mut both = self.lock_both(site);
-        let far = &mut *both.far;
-        let kind = far.check(word.0, word.attach(), client.slot).ok_or(OpError::NoSuchPool)?;
-        let mut removed = Removed::default();
-        if let Some(chunk) = far.index.find(site.hash, &site.key) {
-            let start = site.key.number * SPAN;
-            let low = first.saturating_sub(start).min(SPAN);
-            let high = (last - start).min(SPAN - 1);
-            let range = (u64::MAX << low) & (u64::MAX >> (SPAN - 1 - high));
-            removed = self.unlink_all(far, chunk, kind, range);
+        (first, last): (u32, u32),
+        steps: &mut u32,
+    ) -> Result<(u64, bool), OpError> {
+        let start = site.key().number * SPAN;
+        let low = first.saturating_sub(start).min(SPAN - 1);
+        let high = last.saturating_sub(start).min(SPAN - 1);
+        let range = (u64::MAX << low) & (u64::MAX >> (SPAN - 1 - high));
+        let mut count = 0;
+        while *steps > 0 {
+            *steps -= 1;
+            let mut shard = self.lock(site.shard());
+            if !client.holds(access) {
+                return Err(OpError::NoSuchPool);
+            }
+            let Some(chunk) = site.find(&shard) else { return Ok((count, false)) };
+            let removed = shard.unlink_range(&*self.bank, chunk, range);
+            count += u64::from(removed.count());
+            let flushed = u64::from(removed.count());
+            // A chunk with many pages is more work.
+            *steps = steps.saturating_sub(removed.count() / PAGES_A_STEP);
+            shard.ledger(client.number()).count(|counters| counters.flushed_pages += flushed);
+            drop(shard);
+            let (more, idle) = (removed.more, removed.idle);
+            removed.free(&*self.pages);
+            if idle {
+                self.reap(site);
+            }
+            if !more {
+                return Ok((count, false));
+            }
         }
-        let count = removed.pages.len() as u64;
-        far.client(client.slot).counters.flushed_pages += count;
-        let home = both.home();
-        let at = home.index.find(site.home_hash, &home_key(&site.key));
-        let next = at.and_then(|at| home.next_further(&home.index.header(at), site.key.number + 1));
-        drop(both);
-        let empty = removed.empty;
-        self.free_all(removed);
-        if empty {
-            self.reap(site);
-        }
-        Ok((count, next))
+        Ok((count, true))
     }
 
-    /// Takes the pages whose bits are set in `range` out of a chunk.
-    pub(super) fn unlink_all(&self, shard: &mut Shard, chunk: u32, kind: Kind, range: u64) -> Removed {
-        let mut header = shard.index.header(chunk);
-        let mut left = header.map & range;
-        let mut removed = Removed { pages: Vec::with_capacity(left.count_ones() as usize), empty: false };
-        while left != 0 {
-            // From the highest down, so that nothing has to move in a packed array.
-            let slot = 63 - left.leading_zeros();
-            left &= !(1 << slot);
-            removed.pages.extend(shard.unlink(&*self.books, chunk, &mut header, slot, kind, Gone::Dropped));
+    /// The chunks among 64 from number `from` on, in the first 64 that have any. Nodes are read one at a time, upwards and
+    /// then down again: what was there all the time is told of at each of them.
+    fn next_chunks(
+        &self,
+        client: &ClientState,
+        access: &Access,
+        root: &Site,
+        from: u32,
+        steps: &mut u32,
+    ) -> Result<Next, OpError> {
+        let (mut at, mut level) = (u64::from(from), 1);
+        while at < CHUNKS {
+            if *steps == 0 {
+                return Ok(Next::Tired);
+            }
+            *steps -= 1;
+            // A node spans 64 things of `unit` chunks.
+            let unit = 6 * u32::from(level - 1);
+            let number = (at >> unit >> 6) as u32;
+            let first = at >> unit & 63;
+            let map = self.told_at(client, access, &self.sibling(root, level, number))? & u64::MAX << first;
+            if map != 0 {
+                let child = u64::from(number) << 6 | u64::from(map.trailing_zeros());
+                if level == 1 {
+                    return Ok(Next::Chunks(number << 6, map));
+                }
+                at = at.max(child << unit);
+                level -= 1;
+            } else {
+                at = (u64::from(number) + 1) << unit << 6;
+                if number > 0 {
+                    level += 1;
+                    continue;
+                }
+                // The root tells of the nodes of number 0, each of which begins where the one below it ends.
+                let tops = self.told_at(client, access, root)? & u64::MAX << (level + 1);
+                level = tops.trailing_zeros() as u8;
+                if level > TOP {
+                    return Ok(Next::None);
+                }
+                at = at.max(1 << (6 * u32::from(level - 1)));
+            }
         }
-        removed.empty = header.map == 0;
-        removed
+        Ok(Next::None)
     }
 
-    /// Frees pages; called with no lock held. Returns how many.
-    pub(super) fn free_all(&self, removed: Removed) -> u32 {
-        let count = removed.pages.len() as u32;
-        removed.pages.into_iter().for_each(|page| self.pages.free(page));
-        count
+    fn told_at(&self, client: &ClientState, access: &Access, node: &Site) -> Result<u64, OpError> {
+        let shard = self.lock(node.shard());
+        if !client.holds(access) {
+            return Err(OpError::NoSuchPool);
+        }
+        Ok(shard.told(node.hash(), node.key()))
     }
 }

@@ -1,5 +1,7 @@
 //! The operations, one guest page at a time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tmem_abi::{Errno, Gpa, PoolFlags, QUERY_FROZEN, QueryReply, Request};
 use tmem_core::{Client, Key, ObjectId, Page, PageRange, PoolId, PoolKind, SharedUuid};
 use vm_memory::GuestMemoryBackend;
@@ -13,6 +15,7 @@ pub(super) struct Caller<'a, M> {
     pub(super) client: &'a Client,
     pub(super) memory: &'a M,
     pub(super) limits: &'a Limits,
+    pub(super) stopped: &'a AtomicBool,
     /// Where guest pages are copied. It may hold this same guest's older data, never another's.
     pub(super) scratch: &'a mut Page,
 }
@@ -33,10 +36,13 @@ impl<'a, M: GuestMemoryBackend> Caller<'a, M> {
                 self.client.flush_page(pool(id), &key(k)).map(count).map_err(errno)
             }
             Request::FlushObject { pool: id, object } => {
-                self.client.flush_object(pool(id), ObjectId(object.0)).map(count).map_err(errno)
+                let flush = |steps| self.client.flush_object(pool(id), ObjectId(object.0), steps);
+                self.in_slices(flush).map(count)
             }
             Request::FlushRange { pool: id, object, first, count: pages } => {
-                self.client.flush_range(pool(id), ObjectId(object.0), first, pages).map(count).map_err(errno)
+                let object = ObjectId(object.0);
+                let flush = |steps| self.client.flush_range(pool(id), object, first, pages, steps);
+                self.in_slices(flush).map(count)
             }
             Request::Read { pool: id, key: k, range, page } => {
                 self.read(pool(id), &key(k), page_range(range), page)
@@ -49,6 +55,11 @@ impl<'a, M: GuestMemoryBackend> Caller<'a, M> {
             // A batch within a batch; the dispatcher takes the others away before they get here.
             Request::Batch { .. } => Err(Errno::Invalid),
         }
+    }
+
+    /// Whether the guest is to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     /// The guest's page at `gpa`.

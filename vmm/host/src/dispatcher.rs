@@ -1,5 +1,7 @@
 //! One guest's entry to the store: which call is it, and who makes it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use tmem_abi::{CALL_NUMBER, DEFAULT_BATCH_MAX, DecodeError, Errno, Request};
@@ -42,6 +44,7 @@ pub struct Dispatcher {
     /// One page for each vCPU, where a guest page is copied when more than a put looks at it. The lock is never waited for:
     /// a vCPU makes one call at a time.
     scratch: Box<[CachePadded<Mutex<Page>>]>,
+    stopped: AtomicBool,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -57,12 +60,17 @@ impl Dispatcher {
     /// Serves a guest with this many vCPUs as `client` of a store.
     pub fn new(client: Client, vcpus: u32, limits: Limits) -> Self {
         let scratch = (0..vcpus).map(|_| CachePadded::new(Mutex::new([0; PAGE_SIZE]))).collect();
-        Self { client, limits, scratch }
+        Self { client, limits, scratch, stopped: AtomicBool::new(false) }
     }
 
     /// The client that the guest is, for its host's switches and counters.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Ends the guest's longest calls early, in the middle of their work: it is about to stop.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
     }
 
     /// Answers a call of vCPU number `vcpu`, whatever its number in `rax`; the result goes to the guest's `rax`. On the path of a page:
@@ -113,6 +121,12 @@ impl Dispatcher {
             return Errno::Invalid.answer();
         };
         let mut scratch = scratch.lock();
-        run(&mut Caller { client: &self.client, memory, limits: &self.limits, scratch: &mut scratch })
+        run(&mut Caller {
+            client: &self.client,
+            memory,
+            limits: &self.limits,
+            stopped: &self.stopped,
+            scratch: &mut scratch,
+        })
     }
 }

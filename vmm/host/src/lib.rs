@@ -34,6 +34,7 @@ mod batch;
 mod call;
 mod discovery;
 mod dispatcher;
+mod flush;
 mod host;
 mod memory;
 mod pressure;

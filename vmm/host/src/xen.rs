@@ -8,6 +8,7 @@ use tmem_abi::{Errno, Gpa, PAGE_SIZE, PoolFlags, Uuid};
 use tmem_core::{Key, ObjectId, OpError, PoolId};
 use vm_memory::GuestMemoryBackend;
 
+use crate::answer::errno;
 use crate::call::{Caller, key, kind, pool};
 use crate::registers::TranslateGva;
 
@@ -75,10 +76,11 @@ fn serve<M: GuestMemoryBackend>(caller: &mut Caller<'_, M>, request: XenRequest)
             })
         }
         XenRequest::FlushPage { pool: id, key: k } => {
-            flushed(caller, caller.client.flush_page(pool(id), &key(k)))
+            flushed(caller, caller.client.flush_page(pool(id), &key(k)).map_err(errno))
         }
         XenRequest::FlushObject { pool: id, object } => {
-            flushed(caller, caller.client.flush_object(pool(id), ObjectId(object.0)))
+            let flush = |steps| caller.client.flush_object(pool(id), ObjectId(object.0), steps);
+            flushed(caller, caller.in_slices(flush))
         }
     }
 }
@@ -111,7 +113,7 @@ fn put<M: GuestMemoryBackend>(caller: &mut Caller<'_, M>, pool: PoolId, key: &Ke
 }
 
 /// A flush is done also when the client is frozen, but Xen did not say so.
-fn flushed<M: GuestMemoryBackend>(caller: &Caller<'_, M>, result: Result<u64, OpError>) -> Answer {
+fn flushed<M: GuestMemoryBackend>(caller: &Caller<'_, M>, result: Result<u64, Errno>) -> Answer {
     match result {
         Err(_) => Err(ErrnoXen::NoPool),
         Ok(_) if caller.client.usage().frozen => Err(ErrnoXen::Frozen),
@@ -120,7 +122,7 @@ fn flushed<M: GuestMemoryBackend>(caller: &Caller<'_, M>, result: Result<u64, Op
 }
 
 fn exists<M: GuestMemoryBackend>(caller: &Caller<'_, M>, pool: PoolId) -> Result<(), ErrnoXen> {
-    caller.client.flush_range(pool, ObjectId::default(), 0, 0).map(|_| ()).map_err(|_| ErrnoXen::NoPool)
+    caller.client.flush_range(pool, ObjectId::default(), 0, 0, 0).map(|_| ()).map_err(|_| ErrnoXen::NoPool)
 }
 
 /// The address of a frame; one that is no address at all saturates to an unaligned one.

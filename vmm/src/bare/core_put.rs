@@ -22,7 +22,7 @@ pub(super) fn core_put_ns(store: &Arc<Store>, pages: u64) -> Result<f64, CorePut
             host.put(pool, &Key::new(1.into(), index), page)?;
         }
         rounds.push(start.elapsed().as_nanos() as f64 / pages as f64);
-        host.flush_object(pool, 1.into())?;
+        host.flush_object(pool, 1.into(), u32::MAX)?;
     }
     host.close();
     rounds.sort_by(f64::total_cmp);

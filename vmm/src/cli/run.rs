@@ -117,6 +117,7 @@ A file, with all its keys (only name and kernel are required):
   committed = "64M"             # gets its memory at the start and keeps it; 0 unless given
   codec = "lz4"                 # or "raw", "zstd", "auto"
   eviction = "adaptive"         # or "lru", "lirs", "s3-fifo", "w-tinylfu"
+  lending = "ephemeral"         # pages that may fill what other guests are owed and do not use; or "persistent"
   verify = false                # true: the checksum of every page that is read
 
   [[guest]]

@@ -10,7 +10,9 @@ use toml::Spanned;
 
 use tmem_core::{MAX_WEIGHT, UnknownEviction};
 
-use super::options::{CodecChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_uuid};
+use super::options::{
+    CodecChoice, LendingChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_uuid,
+};
 use super::{
     ConfigError, DEFAULT_CMDLINE, DEFAULT_MEMORY, DEFAULT_WEIGHT, FileRole, GuestConfig, RunConfig, Size,
     StoreSettings, TmemConfig, check, parse_disk, text,
@@ -43,6 +45,7 @@ pub(super) struct RawStore {
     committed: Option<Spanned<Size>>,
     codec: Option<CodecChoice>,
     eviction: Option<Spanned<String>>,
+    lending: Option<LendingChoice>,
     verify: Option<bool>,
 }
 
@@ -227,6 +230,7 @@ impl Reader<'_> {
             committed: raw.committed.map_or(default.committed, Spanned::into_inner),
             codec: raw.codec.unwrap_or(default.codec),
             eviction: eviction.transpose()?.unwrap_or(default.eviction),
+            lending: raw.lending.unwrap_or(default.lending),
             verify: raw.verify.unwrap_or(default.verify),
         };
         store.check().map_err(|(key, why)| {

@@ -19,7 +19,9 @@ pub use claims::{Claims, Use, destination};
 pub use disk::{DISK_SYNTAX, parse_disk};
 pub use error::ConfigError;
 pub use file::load;
-pub use options::{CodecChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_uuid};
+pub use options::{
+    CodecChoice, LendingChoice, PoolKind, TransportChoice, check_balloon, check_vcpus, parse_uuid,
+};
 pub use serve::{ServeConfig, ServedDisk, ServedGuest, load as load_serve};
 pub use size::Size;
 pub use trouble::{FileRole, folder};
@@ -57,6 +59,8 @@ pub struct StoreSettings {
     pub codec: CodecChoice,
     /// Which ephemeral page of a guest is evicted first.
     pub eviction: Eviction,
+    /// Who may fill what others leave unused, and with what.
+    pub lending: LendingChoice,
     /// Verify the checksum of every page that is read, rather than of one in a thousand.
     pub verify: bool,
 }
@@ -68,6 +72,7 @@ impl Default for StoreSettings {
             committed: Size(0),
             codec: CodecChoice::default(),
             eviction: Eviction::default(),
+            lending: LendingChoice::default(),
             verify: false,
         }
     }
@@ -80,6 +85,7 @@ impl From<&StoreSettings> for StoreConfig {
             committed_bytes: settings.committed.0,
             codec: settings.codec.into(),
             eviction: settings.eviction,
+            lending: settings.lending.into(),
             verify_every_read: settings.verify,
             ..Self::default()
         }

@@ -46,6 +46,26 @@ impl From<CodecChoice> for tmem_core::Codec {
     }
 }
 
+/// What guests may fill with pages that others are owed room for and do not use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LendingChoice {
+    /// Ephemeral pages, which go when the room is wanted; persistent ones of a guest end at its share.
+    #[default]
+    Ephemeral,
+    /// Persistent pages as well, but for what is reserved: for guests that take turns.
+    Persistent,
+}
+
+impl From<LendingChoice> for tmem_core::Lending {
+    fn from(choice: LendingChoice) -> Self {
+        match choice {
+            LendingChoice::Ephemeral => Self::Ephemeral,
+            LendingChoice::Persistent => Self::Persistent,
+        }
+    }
+}
+
 /// Kinds of pools that a guest may be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]

@@ -46,6 +46,7 @@ size = "512M"
 committed = "64M"
 codec = "auto"
 eviction = "lirs"
+lending = "persistent"
 verify = true
 
 [[guest]]
@@ -76,6 +77,7 @@ tmem = { enabled = false }
         committed: Size(64 << 20),
         codec: CodecChoice::Auto,
         eviction: tmem_core::Eviction::Lirs,
+        lending: LendingChoice::Persistent,
         verify: true,
     };
     assert_eq!(config.store, store);

@@ -1,16 +1,13 @@
 //! Every step that can fail, made to fail: the page store and the books say no at random, and the rules still hold.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
-
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use super::maintain::Job;
+use super::super::release::Job;
 use super::*;
 use crate::LivePage;
 use crate::account::Account;
-use crate::arena::Block;
-use crate::pages::{Damaged, Fetched, NoRoom, Squeeze, Stored};
+use crate::pages::{Damaged, Fetched, Held, NoRoom, Packing, Record, Stored};
 use crate::{Budget, Client, Key, OpError, Page, PageRange, PoolId, PoolKind};
 
 /// Says no once in so many calls; 0 is never.
@@ -37,10 +34,13 @@ impl Fault {
 #[derive(Default)]
 struct Faults {
     create: Fault,
-    squeeze: Fault,
+    pack: Fault,
     finish: Fault,
     grant: Fault,
-    block: Fault,
+    grant_kept: Fault,
+    frame: Fault,
+    /// The next page that is fetched has a flipped bit.
+    damage: AtomicBool,
     store: OnceLock<Weak<Store>>,
     /// What another thread does whenever a page is created and no shard is locked.
     rival: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -66,7 +66,7 @@ impl Faults {
     }
 }
 
-struct FaultyPages(Arc<ArenaPages>, Arc<Faults>);
+struct FaultyPages(ArenaPages, Arc<Faults>);
 
 impl PageStore for FaultyPages {
     fn create(&self, page: LivePage<'_>) -> Result<Stored, NoRoom> {
@@ -77,12 +77,15 @@ impl PageStore for FaultyPages {
         if self.1.create.strikes() { Err(NoRoom) } else { self.0.create(page) }
     }
 
-    fn squeeze(&self, page: &Page, into: Squeeze) -> Result<Option<Stored>, NoRoom> {
+    fn pack(&self, page: &Page, packing: Packing) -> Result<Option<Stored>, NoRoom> {
         assert!(self.1.unlocked(), "a page is compressed under a lock");
-        if self.1.squeeze.strikes() { Err(NoRoom) } else { self.0.squeeze(page, into) }
+        if self.1.pack.strikes() { Err(NoRoom) } else { self.0.pack(page, packing) }
     }
 
     fn fetch(&self, stored: &Stored, page: &mut Page) -> Fetched {
+        if self.1.damage.swap(false, Ordering::Relaxed) {
+            self.0.damage(stored);
+        }
         self.0.fetch(stored, page)
     }
 
@@ -95,32 +98,65 @@ impl PageStore for FaultyPages {
         assert!(self.1.unlocked(), "a page is freed under a lock");
         self.0.free(stored);
     }
+
+    fn held(&self) -> Held {
+        self.0.held()
+    }
+
+    fn sparse(&self, one_in: u32) -> Option<u32> {
+        self.0.sparse(one_in)
+    }
+
+    fn record(&self, segment: u32, last: Option<&Record>) -> Option<Record> {
+        self.0.record(segment, last)
+    }
+
+    fn relocate(&self, record: &Record, page: &mut Page) -> Option<u32> {
+        if self.1.pack.strikes() { None } else { self.0.relocate(record, page) }
+    }
+
+    fn leave(&self, segment: u32) {
+        self.0.leave(segment);
+    }
 }
 
-struct FaultyBooks(Books, Arc<Faults>);
+struct FaultyShares(Arc<Shares>, Arc<Faults>);
 
-impl Accounting for FaultyBooks {
+impl Grants for FaultyShares {
     fn grant(&self, account: &Account, need: u64) -> u64 {
         if self.1.grant.strikes() { 0 } else { self.0.grant(account, need) }
     }
 
-    fn keep(&self) -> u64 {
-        self.0.keep()
+    fn give_back(&self, account: &Account, bytes: u64) {
+        self.0.give_back(account, bytes);
     }
 
-    fn block(&self) -> Option<Block> {
-        if self.1.block.strikes() { None } else { self.0.block() }
+    fn grant_kept(&self, account: &Account, need: u64) -> u64 {
+        if self.1.grant_kept.strikes() { 0 } else { self.0.grant_kept(account, need) }
+    }
+
+    fn give_back_kept(&self, account: &Account, bytes: u64) {
+        self.0.give_back_kept(account, bytes);
+    }
+
+    fn idle(&self) -> u64 {
+        self.0.idle()
+    }
+
+    fn frame(&self) -> Option<u32> {
+        if self.1.frame.strikes() { None } else { self.0.frame() }
     }
 }
 
 fn faulty() -> (Arc<Store>, Client, PoolId, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
-    let (for_pages, for_books) = (Arc::clone(&faults), Arc::clone(&faults));
-    let config = StoreConfig { capacity_bytes: 8 << 20, shards: 4, ..Default::default() };
+    let (for_pages, for_shares) = (Arc::clone(&faults), Arc::clone(&faults));
+    let config =
+        StoreConfig { capacity_bytes: 8 << 20, shards: 4, verify_every_read: true, ..Default::default() };
     let store = Store::with_parts(
         config,
         |pages| Box::new(FaultyPages(pages, for_pages)),
-        |books| Box::new(FaultyBooks(books, for_books)),
+        |shares| Arc::new(FaultyShares(shares, for_shares)),
     );
     let store = store.unwrap();
     faults.store.set(Arc::downgrade(&store)).unwrap();
@@ -129,20 +165,12 @@ fn faulty() -> (Arc<Store>, Client, PoolId, Arc<Faults>) {
     (store, guest, pool, faults)
 }
 
-fn page(seed: u64) -> Page {
-    let mut page = [0; PAGE_SIZE];
-    page.chunks_exact_mut(8)
-        .enumerate()
-        .for_each(|(n, w)| w.copy_from_slice(&(seed * 99 + n as u64 / 8).to_le_bytes()));
-    page
-}
-
 fn nothing_is_left(store: &Store, guest: &Client) {
     guest.close();
-    while store.maintain(Budget::at_once()).more {}
+    settle(store);
     let stats = store.stats();
     assert_eq!((stats.raw_pages, stats.compressed_pages, stats.same_pages), (0, 0, 0));
-    assert!(store.shards.iter().all(|shard| shard.lock().index.chunk_count() == 0), "empty chunks stay");
+    assert!(store.shards.iter().all(|shard| shard.lock().chunk_count() == 0), "empty chunks stay");
 }
 
 /// Puts, writes and exchanges on a few keys under a fault, checked against what each answer promises.
@@ -195,24 +223,25 @@ fn a_page_store_without_room_leaves_no_old_page() {
 }
 
 #[test]
-fn books_that_refuse_leave_no_old_page() {
+fn shares_that_refuse_leave_no_old_page() {
     storm(|faults, one_in| faults.grant.set(one_in));
+    storm(|faults, one_in| faults.grant_kept.set(one_in));
 }
 
 #[test]
 fn an_index_without_memory_leaves_no_old_page() {
-    storm(|faults, one_in| faults.block.set(one_in));
+    storm(|faults, one_in| faults.frame.set(one_in));
 }
 
 #[test]
 fn a_codec_that_fails_loses_nothing() {
-    storm(|faults, one_in| faults.squeeze.set(one_in));
+    storm(|faults, one_in| faults.pack.set(one_in));
 }
 
 #[test]
 fn all_at_once() {
     storm(|faults, one_in| {
-        for fault in [&faults.create, &faults.squeeze, &faults.grant, &faults.block] {
+        for fault in [&faults.create, &faults.pack, &faults.grant, &faults.grant_kept, &faults.frame] {
             fault.set(one_in * 2);
         }
     });
@@ -239,20 +268,15 @@ fn damage_is_told_and_never_returned_as_data() {
 
 #[test]
 fn a_flipped_bit_in_a_stored_page_is_found() {
-    let config =
-        StoreConfig { capacity_bytes: 8 << 20, shards: 1, verify_every_read: true, ..Default::default() };
-    let store = Store::new(config).unwrap();
-    let guest = store.add_client(ClientConfig::default()).unwrap();
-    let pool = guest.new_pool(PoolKind::Persistent).unwrap();
+    let (store, guest, pool, faults) = faulty();
     let key = Key::new(1.into(), 1);
     for compressed in [false, true] {
         guest.put(pool, &key, &page(1)).unwrap();
-        while compressed && store.maintain(Budget::at_once()).more {}
+        if compressed {
+            settle(&store);
+        }
         assert_eq!(store.stats().compressed_pages, u64::from(compressed));
-        let shard = store.shards[0].lock();
-        let header = shard.index.chunk_if_any(0).unwrap();
-        store.local.damage(&shard.index.entry(&header, 1).unwrap().stored());
-        drop(shard);
+        faults.damage.store(true, Ordering::Relaxed);
         let mut got = page(9);
         assert_eq!(guest.get(pool, &key, &mut got), Err(OpError::Corrupt));
         assert_eq!(got, [0; PAGE_SIZE], "damaged bytes are not handed out");
@@ -342,11 +366,11 @@ fn a_closed_client_that_waits_for_another_threads_work_asks_for_more() {
     let (store, guest, pool, _) = faulty();
     guest.put(pool, &Key::new(1.into(), 1), &page(1)).unwrap();
     guest.close();
-    let drain = store.background.take().unwrap();
+    let drain = store.background.jobs.take().unwrap();
     assert!(matches!(drain, Job::Drain { .. }));
     assert!(store.maintain(Budget::at_once()).more, "its slot is not free yet, and somebody has to free it");
-    store.background.add(drain);
-    while store.maintain(Budget::at_once()).more {}
-    assert!(store.control.lock().clients.iter().all(Option::is_none));
+    store.background.jobs.add(drain);
+    settle(&store);
+    assert!(store.registry.lock().all_clients().next().is_none());
     nothing_is_left(&store, &guest);
 }

@@ -5,9 +5,10 @@
 //! refused for want of room only, never for having rivals.
 
 use super::Store;
-use super::control::ClientState;
-use super::link::{Expect, Linked, Order, TRIES};
-use super::site::Both;
+use super::clients::ClientState;
+use super::put::{Ended, NotLinked, Order, TRIES};
+use super::shard::Expect;
+use super::site::{Both, NoChunk};
 use crate::error::OpError;
 use crate::key::{Key, PoolId};
 use crate::page::{PAGE_SIZE, Page, PageRange};
@@ -78,48 +79,71 @@ impl Store {
         order.drop_old = change.refusal_drops();
         for _ in 0..ATTEMPTS {
             let mut old = [0; PAGE_SIZE];
-            let seen = self.look(client, order.word, &order.site, order.slot, &mut old, false);
+            let seen = self.look(client, &order.access, &order.site, order.place, &mut old);
             let seen = seen.map_err(|why| self.refuse(&order, why))?;
-            let stored = self.create(client, (&change.apply(&old)).into());
+            let stored = self.create(&order, (&change.apply(&old)).into());
             let stored = stored.map_err(|NoRoom| self.refuse(&order, OpError::NoMemory))?;
-            order.expect = if seen.found { Expect::Version(seen.version) } else { Expect::Absent };
-            match self.link(&mut order, stored) {
-                Linked::Changed(stored) => self.pages.free(stored),
-                Linked::Refused(why, ..) => return Err(why),
-                Linked::Done(_) | Linked::Full(_) => return Ok(seen.found.then_some(old)),
+            order.expect = seen.map_or(Expect::Absent, |seen| Expect::Version(seen.version));
+            match self.link(&order, stored) {
+                Ended::Done => return Ok(seen.map(|_| old)),
+                Ended::Refused(why) => return Err(why),
+                Ended::Changed(stored) => self.pages.free(stored),
+                Ended::Full(stored, _) => {
+                    self.pages.free(stored);
+                    return Err(self.refuse(&order, OpError::NoMemory));
+                }
             }
-            order.last = false;
         }
         order.expect = Expect::Any;
-        self.modify_alone(&mut order, change)
+        self.modify_alone(&order, change)
     }
 
     /// Changes a page with its chunk's locks held throughout.
-    fn modify_alone(&self, order: &mut Order<'_>, change: Change<'_>) -> Result<Option<Page>, OpError> {
-        for tries in 1..=TRIES {
+    fn modify_alone(&self, order: &Order<'_>, change: Change<'_>) -> Result<Option<Page>, OpError> {
+        for _ in 0..=TRIES {
             let mut both = self.lock_both(&order.site);
             let mut old = [0; PAGE_SIZE];
-            let Ok(found) = self.read_locked(order, &both, &mut old)? else {
+            let Ok(found) = self.read_locked(order, &mut both, &mut old)? else {
                 drop(both);
                 return Err(self.refuse(order, OpError::Corrupt));
             };
             let made = self.pages.create((&change.apply(&old)).into());
-            let linked = made.map(|stored| self.link_both(order, &mut both, stored));
+            let linked = made.map(|stored| self.link_new(order, &mut both, stored));
             drop(both);
-            let room = match linked.map(|linked| self.freed(order, linked)) {
-                Ok(Linked::Done(_)) => return Ok(found.then_some(old)),
-                Ok(Linked::Refused(why, ..)) => return Err(why),
-                Ok(Linked::Full(stored) | Linked::Changed(stored)) => {
+            let room = match linked {
+                Ok(Ok(linked)) => match self.linked(order, linked) {
+                    Ended::Done => return Ok(found.then_some(old)),
+                    Ended::Refused(why) => return Err(why),
+                    Ended::Changed(stored) => {
+                        self.pages.free(stored);
+                        true
+                    }
+                    Ended::Full(stored, denied) => {
+                        self.pages.free(stored);
+                        self.make_allowance(order.client, order.access.ticket().kind(), denied)
+                    }
+                },
+                Ok(Err(NotLinked::Refused(why, stored))) => {
                     self.pages.free(stored);
-                    self.make_allowance(order.client)
+                    return Err(self.refuse(order, why));
                 }
-                Err(NoRoom) => !order.last && self.make_room(order.client),
+                Ok(Err(NotLinked::Orphan(stored))) => {
+                    self.pages.free(stored);
+                    match self.make_parents(order.client, &order.access, &order.site) {
+                        Ok(()) => true,
+                        Err(NoChunk::Denied(denied)) => {
+                            self.make_allowance(order.client, order.access.ticket().kind(), denied)
+                        }
+                        Err(NoChunk::Refused(why)) => return Err(self.refuse(order, why)),
+                    }
+                }
+                Err(NoRoom) => self.make_room(order.client, order.access.ticket().kind()),
             };
-            if !room && order.last {
+            if !room {
                 break;
             }
-            order.last = !room || tries + 1 == TRIES;
         }
+        self.reap(&order.site);
         Err(self.refuse(order, OpError::NoMemory))
     }
 
@@ -127,15 +151,15 @@ impl Store {
     fn read_locked(
         &self,
         order: &Order<'_>,
-        both: &Both<'_>,
+        both: &mut Both<'_>,
         page: &mut Page,
     ) -> Result<Result<bool, Damaged>, OpError> {
-        let shard = &*both.far;
         // An operation that was overtaken by the end of its pool must see none of another's pages.
-        shard.check(order.word.0, order.word.attach(), order.client.slot).ok_or(OpError::NoSuchPool)?;
-        let found = shard.index.find(order.site.hash, &order.site.key);
-        let Some(entry) = found.and_then(|chunk| shard.index.entry(&shard.index.header(chunk), order.slot))
-        else {
+        if !order.client.holds(&order.access) {
+            return Err(OpError::NoSuchPool);
+        }
+        let shard = both.near();
+        let Some((entry, _)) = order.site.find(shard).and_then(|chunk| shard.page(chunk, order.place)) else {
             return Ok(Ok(false));
         };
         let fetched = self.pages.fetch(&entry.stored(), page);

@@ -10,12 +10,12 @@ use crate::key::ObjectId;
 
 /// The store's keyed hash functions.
 #[derive(Clone)]
-pub(crate) struct Names {
+pub(crate) struct Hashes {
     state: SeedableRandomState,
     key: u64,
 }
 
-impl Names {
+impl Hashes {
     /// With a secret from the operating system (what std seeds its maps with).
     pub(crate) fn new() -> Self {
         Self::keyed(RandomState::new().hash_one(0x746d_656d_u64))
@@ -37,20 +37,23 @@ impl Names {
         hasher.finish()
     }
 
-    /// The hash of an object's chunk.
-    pub(crate) fn chunk(&self, object: u64, number: u32) -> u64 {
-        if number == 0 { object } else { mix(object ^ self.key, u64::from(number) | 1 << 40) }
+    /// The hash of one of an object's chunks, or of a node above them; that of its chunk 0 is the object's.
+    pub(crate) fn chunk(&self, object: u64, level: u8, number: u32) -> u64 {
+        match (level, number) {
+            (0, 0) => object,
+            _ => mix(object ^ self.key, u64::from(number) | u64::from(level) << 32 | 1 << 40),
+        }
     }
 
     /// The hash of a chunk, from its full name.
     pub(crate) fn chunk_of(&self, key: &ChunkKey) -> u64 {
-        self.chunk(self.object(key.pool, &key.object), key.number)
+        self.chunk(self.object(key.pool, &key.object), key.level, key.number)
     }
 
     /// The hash of a page in a chunk, for what a policy remembers of pages that are gone.
-    pub(crate) fn page(&self, chunk: u64, slot: u32) -> u64 {
-        debug_assert!(slot < SPAN);
-        mix(chunk ^ self.key, u64::from(slot) | 1 << 41)
+    pub(crate) fn page(&self, chunk: u64, place: u32) -> u64 {
+        debug_assert!(place < SPAN);
+        mix(chunk ^ self.key, u64::from(place) | 1 << 41)
     }
 }
 
