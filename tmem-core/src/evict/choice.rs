@@ -155,6 +155,7 @@ impl Policy for AnyPolicy {
         self.any_mut().victim(nodes, grow, must)
     }
 
+    #[cfg(test)]
     fn bytes(&self) -> usize {
         self.any().bytes()
     }

@@ -35,6 +35,7 @@ impl Policy for Fixed {
         self.0.victim(nodes, grow, must)
     }
 
+    #[cfg(test)]
     fn bytes(&self) -> usize {
         self.0.bytes()
     }
@@ -93,6 +94,7 @@ impl Policy for Adaptive {
         self.queues.victim(nodes, grow, must)
     }
 
+    #[cfg(test)]
     fn bytes(&self) -> usize {
         self.queues.bytes()
     }

@@ -48,6 +48,7 @@ pub(crate) trait Policy: Send {
     fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool, must: bool) -> Option<u32>;
 
     /// Bytes held beside the pages' links and marks.
+    #[cfg(test)]
     fn bytes(&self) -> usize;
 
     /// Bytes that it would hold beside them from the next eviction on, what the client's policies share included.
