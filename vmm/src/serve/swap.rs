@@ -173,7 +173,8 @@ impl SwapDisk {
             return Ok(());
         }
         // Nothing that the store answers keeps them: a pool that there is not has no pages either.
-        let _ = self.client.flush_range(self.pool(), ObjectId::default(), first as u32, beyond - first);
+        let _ =
+            self.client.flush_range(self.pool(), ObjectId::default(), first as u32, beyond - first, u32::MAX);
         (first..beyond).for_each(|block| self.slots.set(block as u32, Slot::Zeros));
         match &self.backing {
             Some(backing) => {
