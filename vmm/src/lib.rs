@@ -9,6 +9,7 @@
 //! * [`disk`]: images and block devices of the host, opened, locked, and known to be raw.
 //! * [`tmem`]: hands a hypercall to the host of the store (`tmem-host`), with the memory of the guest that made it.
 //! * [`bare`]: guests with nothing but a payload in them, for selftest, benchmark and attack.
+//! * [`output`]: what goes out of the process, made safe for terminals, and written by threads that nobody waits for.
 //! * [`devices`]: serial line, power, disks: device cores in plain memory.
 //! * [`guest`]: one Linux guest, assembled, run and ended.
 //! * [`config`]: what is to be run, from flags or a file.
@@ -30,6 +31,7 @@ pub mod guest;
 pub mod kvm;
 pub mod loader;
 pub mod memory;
+pub mod output;
 pub mod serve;
 pub mod session;
 pub mod tmem;

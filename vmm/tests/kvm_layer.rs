@@ -130,7 +130,7 @@ fn triple_fault_when_it_happens_is_a_shutdown_and_not_ours() {
 
 #[test]
 fn kick_when_the_guest_spins_makes_the_thread_look_at_what_was_stored() {
-    let Some((_vm, mut vcpu, mut kicker)) = machine(&[0xeb, 0xfe], Transport::Port(PORT)) else { return };
+    let Some((_vm, mut vcpu, kicker)) = machine(&[0xeb, 0xfe], Transport::Port(PORT)) else { return };
     let wanted = Arc::new(AtomicU32::new(0));
     let (to_main, seen) = mpsc::channel();
     let theirs = wanted.clone();

@@ -12,6 +12,7 @@ use super::rendezvous::Rendezvous;
 use super::run::{Ending, Event};
 use crate::kvm::{ExitHandler, HypercallHandler, Registers, TranslateGva};
 use crate::memory::{Gpa, GuestRam};
+use crate::output::Text;
 use crate::tmem::TmemHandler;
 
 /// How one case of the selftest ended.
@@ -113,7 +114,7 @@ impl World {
         bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
     }
 
-    /// The text in the mailbox; its length is the guest's word and is cut to what there can be.
+    /// The text in the mailbox, as it may be shown; its length is the guest's word and is cut to what there can be.
     fn text(&self) -> String {
         let at = layout::mailbox(self.vcpu) + TEXT;
         let mut length = [0; 8];
@@ -123,7 +124,7 @@ impl World {
         let length = usize::try_from(u64::from_le_bytes(length)).map_or(TEXT_MAX, |n| n.min(TEXT_MAX));
         let mut bytes = vec![0; length];
         match self.ram.read(&mut bytes, at) {
-            Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(()) => Text::of(&bytes),
             Err(_) => String::new(),
         }
     }

@@ -328,7 +328,7 @@ impl Crew {
     fn call_off(&mut self) {
         self.called_off.store(true, Ordering::Release);
         self.rendezvous.call_off();
-        for (kicker, thread) in &mut self.threads {
+        for (kicker, thread) in &self.threads {
             kicker.kick(thread);
         }
     }

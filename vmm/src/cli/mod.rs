@@ -15,6 +15,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::session::StandardError;
+
 /// Runs Linux guests on KVM that put pages they have no room for into one shared store (transcendent memory).
 #[derive(Debug, Parser)]
 #[command(name = "tmem", version, propagate_version = true)]
@@ -41,7 +43,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
         .with_max_level(cli.log)
-        .with_writer(std::io::stderr)
+        .with_writer(|| StandardError)
         // It would complain on standard error, which is what could not be written.
         .log_internal_errors(false)
         .init();

@@ -26,8 +26,10 @@ const STATUS_NOTHING_RUN: u8 = 1;
 
 /// Boot one guest described by flags, or many described by a TOML file
 ///
-/// One guest has the terminal: its console is yours, Ctrl-A x stops it. The output of several guests comes as lines that
-/// start with `name| `. Ctrl-C stops all guests; SIGQUIT (Ctrl-\) or SIGUSR1 shows the registers of every vCPU and the
+/// One guest has the terminal: its console is yours, every key but Ctrl-A is the guest's, Ctrl-A x stops it, Ctrl-A Ctrl-A is a
+/// Ctrl-A for it. From a pipe or a file every byte is the guest's. The output of several guests comes as lines that start with
+/// `name| `, in which control characters are shown as \xNN. Output that nobody reads in time is left out between its beginning and its
+/// end, and a line says how much. Ctrl-C (with several guests) or SIGTERM stops all guests within 5 seconds, a second one at once; SIGQUIT (Ctrl-\) or SIGUSR1 shows the registers of every vCPU and the
 /// end of every console.
 ///
 /// Exit status: 0 when all guests powered off, 1 when nothing was run, 2 for a wrong command line, 3 when a guest reset
@@ -71,7 +73,8 @@ pub(super) struct RunArgs {
     /// Name in reports
     #[arg(long, default_value = DEFAULT_NAME, help_heading = "One guest")]
     name: String,
-    /// File for the console's output, instead of the terminal
+    /// File for the console's output, instead of the terminal: a new file, of which at most 64 MiB are kept, beginning and end; a
+    /// FIFO; or a terminal
     #[arg(long, value_name = "FILE", help_heading = "One guest")]
     console: Option<PathBuf>,
     /// How hypercalls travel
@@ -106,6 +109,9 @@ pub(super) struct RunArgs {
     /// Show every so many seconds where each guest stands: registers of every vCPU, end of the console
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     watch: Option<u32>,
+    /// Run on any KVM, also where Linux does not boot: for kernels of a few instructions
+    #[arg(long, hide = true)]
+    any_kvm: bool,
 }
 
 const EXAMPLES: &str = r#"One guest:
@@ -166,7 +172,8 @@ fn try_run(args: &RunArgs) -> Result<SessionReport, Refused> {
     let (config, claims) = prepare(args)?;
     let Outputs { report: file, series } = Outputs::prepare(&args.outputs, claims)?;
     let watch = args.watch.map(|seconds| Duration::from_secs(seconds.into()));
-    let report = session::run(&config, Options { watch, series, control: args.outputs.control.clone() })
+    let control = args.outputs.control.clone();
+    let report = session::run(&config, Options { watch, series, control, any_kvm: args.any_kvm })
         .map_err(|error| error.to_string())?;
     let written = file.map_or(Ok(()), |file| write_report(file, &report));
     for guest in &report.guests {

@@ -70,7 +70,7 @@ fn serve(args: &ServeArgs) -> Result<(), String> {
         |path: &PathBuf| OutputFile::create(path).map_err(|error| cannot_make("--report", path, &error));
     let output = args.report.as_ref().map(create).transpose()?;
     let (sender, signals) = channel();
-    signals::listen(move |signal| {
+    let _listening = signals::listen(move |signal| {
         // Who receives lives as long as the process.
         let _ = sender.send(signal);
     })

@@ -1,36 +1,44 @@
-//! Where a guest's serial output goes: the terminal, prefixed lines among others', or a file; and its last lines, kept
-//! for reports about guests that died or stand still.
+//! Where a guest's serial output goes: the terminal, lines among others' lines, or a file of its own; and its last bytes, kept for
+//! reports about guests that died or stand still. A guest never waits for whoever reads it.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
+use thiserror::Error;
 
-use super::output::{GuestOutput, Output};
+use crate::output::{Feed, Left, OpenError, Target, Terminal, Text, Writer};
 
 /// Bytes of output that are kept for reports.
 const TAIL_BYTES: usize = 4096;
 /// A prefixed line is written out at this length even if the guest never ends it. A guest's report of all its counters, in JSON, is a
 /// quarter of it.
 const LINE_MAX: usize = 4096;
-/// Most bytes that one guest may write to its console file; a guest must not fill the host's disk.
-const FILE_MAX: u64 = 64 << 20;
-/// How long a look at the tail waits for a console that waits for its reader.
-const TAIL_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Where output goes.
+/// Why a console cannot have its file.
+#[derive(Debug, Error)]
+pub enum ConsoleError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Nobody to write to it.
+    #[error("the host has no thread to write to it: {0}; raise its limit (ulimit -u)")]
+    Thread(#[source] io::Error),
+}
+
+/// How output is made fit for where it goes.
 enum Sink {
-    /// As it comes, for the one guest of a terminal.
-    Terminal(GuestOutput),
-    /// Whole lines behind `name| `.
-    Lines { prefix: String, line: Vec<u8>, out: GuestOutput },
-    /// A file of its own, up to a limit.
-    File { file: File, left: u64 },
+    /// As it comes.
+    Raw(Feed),
+    /// For a terminal that the guest has for itself.
+    Terminal(Terminal, Feed),
+    /// Whole lines of text behind `name| `.
+    Lines { prefix: String, text: Text, line: String, out: Feed },
+    /// Nothing goes out any more.
+    Closed,
 }
 
 struct State {
@@ -40,117 +48,112 @@ struct State {
 
 /// One guest's console output. Clones share it.
 #[derive(Clone)]
-pub struct Console {
-    state: Arc<Mutex<State>>,
-    abandoned: Arc<AtomicBool>,
+pub struct Console(Arc<Mutex<State>>);
+
+/// What a file still has to get, once its console is finished.
+#[derive(Debug)]
+pub struct Unwritten {
+    left: Left,
+    unread: Arc<AtomicBool>,
+}
+
+impl Unwritten {
+    /// Whether all is written, or nobody is there to read the rest.
+    pub fn is_over(&self) -> bool {
+        self.left.wait(std::time::Duration::ZERO) || self.unread.load(Ordering::Acquire)
+    }
 }
 
 impl Console {
     fn new(sink: Sink) -> Self {
-        let state = State { sink, tail: VecDeque::with_capacity(TAIL_BYTES) };
-        Self { state: Arc::new(Mutex::new(state)), abandoned: Arc::default() }
+        Self(Arc::new(Mutex::new(State { sink, tail: VecDeque::with_capacity(TAIL_BYTES) })))
     }
 
-    /// Output that goes out byte by byte.
-    pub fn terminal(out: &Output) -> Self {
-        Self::to(out, Sink::Terminal)
+    /// Output that goes out byte by byte, to what this guest has for itself. If that is a terminal, it does not get C1 controls.
+    pub fn alone(out: &Writer, is_terminal: bool) -> Self {
+        Self::new(if is_terminal {
+            Sink::Terminal(Terminal::default(), out.feed("\r\n", "\r\n"))
+        } else {
+            Sink::Raw(out.feed("\n", "\n"))
+        })
     }
 
     /// Output in lines that start with the guest's name. Control characters are shown and not passed on: a guest must not
     /// write over other guests' lines, or speak to the terminal.
-    pub fn lines(name: &str, out: &Output) -> Self {
+    pub fn lines(name: &str, out: &Writer) -> Self {
         let prefix = format!("{name}| ");
-        Self::to(out, |out| Sink::Lines { prefix, line: Vec::new(), out })
+        let out = out.feed(&prefix, "\n");
+        Self::new(Sink::Lines { prefix, text: Text::default(), line: String::new(), out })
     }
 
-    fn to(out: &Output, sink: impl FnOnce(GuestOutput) -> Sink) -> Self {
-        let abandoned = Arc::new(AtomicBool::new(false));
-        let sink = sink(out.guest(abandoned.clone()));
-        Self { abandoned, ..Self::new(sink) }
-    }
-
-    /// Output to a new file at `path`, at most 64 MiB of it.
+    /// Output to what is at `path` (see [`Target`]), written by a thread of its own.
     ///
     /// # Errors
-    /// When the file cannot be created.
-    pub fn file(path: &Path) -> io::Result<Self> {
-        Ok(Self::new(Sink::File { file: File::create(path)?, left: FILE_MAX }))
+    /// [`ConsoleError`].
+    pub fn open(path: &Path) -> Result<(Self, Unwritten), ConsoleError> {
+        let target = Target::open(path)?;
+        let (is_terminal, unread) = (target.is_terminal(), target.unread());
+        let (writer, left) = Writer::start("console", target).map_err(ConsoleError::Thread)?;
+        Ok((Self::alone(&writer, is_terminal), Unwritten { left, unread }))
     }
 
-    /// From now on, output that nobody reads is dropped: the guest is being stopped.
-    pub fn abandon(&self) {
-        self.abandoned.store(true, Ordering::Release);
-    }
-
-    /// The last output, at most [`TAIL_BYTES`], as printable text.
+    /// The last output, at most [`TAIL_BYTES`] of it, as text.
     pub fn tail(&self) -> String {
-        let Some(state) = self.state.try_lock_for(TAIL_PATIENCE) else {
-            return "(the console waits for somebody to read it)".into();
-        };
-        let bytes: Vec<u8> = state.tail.iter().copied().collect();
-        drop(state);
-        let mut text = Vec::with_capacity(bytes.len());
-        bytes.iter().filter(|byte| **byte != b'\r').for_each(|byte| match byte {
-            b'\n' => text.push(b'\n'),
-            other => push_printable(&mut text, *other),
-        });
-        String::from_utf8_lossy(&text).into_owned()
+        let bytes: Vec<u8> = self.0.lock().tail.iter().copied().collect();
+        Text::of(&bytes)
     }
 
-    /// Writes out a line that the guest has not ended.
+    /// Writes out what the guest has begun and not ended. What it writes from now on is kept for reports only.
     pub fn finish(&self) {
-        if let Sink::Lines { prefix, line, out } = &mut self.state.lock().sink
-            && !line.is_empty()
-        {
-            write_line(prefix, line, out);
+        match std::mem::replace(&mut self.0.lock().sink, Sink::Closed) {
+            Sink::Raw(_) | Sink::Closed => {}
+            Sink::Terminal(mut terminal, out) => {
+                let mut rest = Vec::new();
+                terminal.finish(&mut rest);
+                out.push(&rest);
+            }
+            Sink::Lines { prefix, mut text, mut line, out } => {
+                text.finish(&mut line);
+                if !line.is_empty() {
+                    write_line(&prefix, &line, &out);
+                }
+            }
         }
     }
 }
 
-fn write_line(prefix: &str, line: &mut Vec<u8>, out: &mut GuestOutput) {
-    let mut whole = Vec::with_capacity(prefix.len() + line.len() + 1);
-    whole.extend_from_slice(prefix.as_bytes());
-    whole.append(line);
-    whole.push(b'\n');
-    // One piece per line keeps lines of several guests whole. It fails only when the guest is being stopped.
-    let _ = out.write_all(&whole);
-}
-
-/// A control character as `\xNN`, anything else as it is.
-fn push_printable(text: &mut Vec<u8>, byte: u8) {
-    match byte {
-        0..=0x08 | 0x0a..=0x1f | 0x7f => text.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
-        other => text.push(other),
-    }
+/// One piece per line keeps lines of several guests whole.
+fn write_line(prefix: &str, line: &str, out: &Feed) {
+    out.push([prefix, line, "\n"].concat().as_bytes());
 }
 
 impl Write for Console {
-    /// Never fails: a guest must not notice that nobody listens.
+    /// Never fails and never waits: a guest must not notice that nobody listens.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.state.lock();
+        let mut state = self.0.lock();
         let excess = (state.tail.len() + bytes.len()).saturating_sub(TAIL_BYTES).min(state.tail.len());
         state.tail.drain(..excess);
         state.tail.extend(bytes.iter().rev().take(TAIL_BYTES).rev());
         match &mut state.sink {
-            Sink::Terminal(out) => {
-                let _ = out.write_all(bytes);
+            Sink::Closed => {}
+            Sink::Raw(out) => out.push(bytes),
+            Sink::Terminal(terminal, out) => {
+                let mut shown = Vec::with_capacity(bytes.len());
+                terminal.feed(bytes, &mut shown);
+                out.push(&shown);
             }
-            Sink::Lines { prefix, line, out } => {
-                for byte in bytes {
-                    match byte {
-                        b'\n' => write_line(prefix, line, out),
-                        b'\r' => {}
-                        other => push_printable(line, *other),
+            Sink::Lines { prefix, text, line, out } => {
+                // Piece by piece, so that a line stays near its limit whatever is written at once.
+                for piece in bytes.chunks(LINE_MAX / 16) {
+                    text.feed(piece, line);
+                    while let Some(end) = line.find('\n') {
+                        let whole: String = line.drain(..=end).collect();
+                        write_line(prefix, whole.trim_end_matches('\n'), out);
                     }
                     if line.len() >= LINE_MAX {
                         write_line(prefix, line, out);
+                        line.clear();
                     }
-                }
-            }
-            Sink::File { file, left } => {
-                if let Some(rest) = left.checked_sub(bytes.len() as u64) {
-                    *left = rest;
-                    let _ = file.write_all(bytes);
                 }
             }
         }
@@ -165,6 +168,7 @@ impl Write for Console {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -185,51 +189,77 @@ mod tests {
         }
     }
 
-    fn shared() -> (Shared, Output, super::super::output::Drain) {
+    fn shared() -> (Shared, Writer, Left) {
         let out = Shared::default();
-        let (output, drain) = Output::start(out.clone()).unwrap();
-        (out, output, drain)
+        let (writer, left) = Writer::start("test", out.clone()).unwrap();
+        (out, writer, left)
+    }
+
+    fn done(writer: Writer, left: &Left) {
+        drop(writer);
+        while !left.wait(Duration::from_secs(1)) {}
     }
 
     #[test]
     fn lines_and_tail_when_a_guest_writes_control_characters_show_them() {
-        let (out, output, drain) = shared();
-        let mut console = Console::lines("a", &output);
-        console.write_all(b"\x1b[2Jb| x\ty\n").unwrap();
-        assert_eq!(console.tail(), "\\x1b[2Jb| x\ty\n");
-        drop((console, output));
-        while !drain.wait(Duration::from_millis(10)) {}
-        assert_eq!(out.text(), "a| \\x1b[2Jb| x\ty\n");
+        let (out, writer, left) = shared();
+        let mut console = Console::lines("a", &writer);
+        console.write_all(b"\x1b[2Jb| x\ty\n\xc2").unwrap();
+        console.write_all(b"\x9b2J\x9d\n").unwrap();
+        let shown = "\\x1b[2Jb| x\ty\n\\u{9b}2J\\x9d\n";
+        assert_eq!(console.tail(), shown);
+        console.finish();
+        done(writer, &left);
+        assert_eq!(out.text(), shown.lines().map(|line| format!("a| {line}\n")).collect::<String>());
     }
 
     #[test]
     fn lines_when_several_guests_write_stay_whole_and_named() {
-        let (out, output, drain) = shared();
-        let mut a = Console::lines("a", &output);
-        let mut b = Console::lines("b", &output);
+        let (out, writer, left) = shared();
+        let mut a = Console::lines("a", &writer);
+        let mut b = Console::lines("b", &writer);
         a.write_all(b"one ").unwrap();
         b.write_all(b"two\r\n").unwrap();
-        a.write_all(b"three\nrest").unwrap();
+        a.write_all(b"three\n\nrest").unwrap();
         a.finish();
         b.finish();
-        drop((a, b, output));
-        while !drain.wait(Duration::from_millis(10)) {}
-        assert_eq!(out.text(), "b| two\na| one three\na| rest\n");
+        done(writer, &left);
+        let of = |name: &str| {
+            out.text().lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>().join("/")
+        };
+        assert_eq!(of("a"), "a| one three/a| /a| rest");
+        assert_eq!(of("b"), "b| two");
     }
 
     #[test]
     fn lines_when_never_ended_are_cut() {
-        let (out, output, drain) = shared();
-        Console::lines("a", &output).write_all(&[b'x'; 2 * LINE_MAX]).unwrap();
-        drop(output);
-        while !drain.wait(Duration::from_millis(10)) {}
+        let (out, writer, left) = shared();
+        let mut console = Console::lines("a", &writer);
+        console.write_all(&[b'x'; 2 * LINE_MAX]).unwrap();
+        console.finish();
+        done(writer, &left);
         assert_eq!(out.text().lines().count(), 2);
     }
 
     #[test]
+    fn terminal_when_a_guest_has_it_gets_no_c1_and_a_pipe_gets_every_byte() {
+        for (is_terminal, shown) in [(true, &b"\x1b[1m\\u{9b}2J\\x9b"[..]), (false, b"\x1b[1m\xc2\x9b2J\x9b")]
+        {
+            let (out, writer, left) = shared();
+            let mut console = Console::alone(&writer, is_terminal);
+            for byte in b"\x1b[1m\xc2\x9b2J\x9b" {
+                console.write_all(&[*byte]).unwrap();
+            }
+            console.finish();
+            done(writer, &left);
+            assert_eq!(*out.0.lock(), shown);
+        }
+    }
+
+    #[test]
     fn tail_when_much_was_written_keeps_the_last_part() {
-        let (_, output, _) = shared();
-        let mut console = Console::terminal(&output);
+        let (_, writer, _left) = shared();
+        let mut console = Console::alone(&writer, true);
         console.write_all(&[b'x'; 3 * TAIL_BYTES]).unwrap();
         console.write_all(b"end").unwrap();
         let tail = console.tail();
@@ -241,7 +271,10 @@ mod tests {
     fn file_when_written_has_the_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        Console::file(&path).unwrap().write_all(b"hello\n").unwrap();
-        assert_eq!(std::fs::read(path).unwrap(), b"hello\n");
+        let (mut console, unwritten) = Console::open(&path).unwrap();
+        console.write_all(b"hello\n\x1b\x9b").unwrap();
+        console.finish();
+        while !unwritten.left.wait(Duration::from_secs(1)) {}
+        assert_eq!(std::fs::read(path).unwrap(), b"hello\n\x1b\x9b");
     }
 }

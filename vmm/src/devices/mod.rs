@@ -2,8 +2,8 @@
 
 pub mod bus;
 pub mod console;
-pub mod output;
 pub mod power;
 pub mod serial;
 pub mod stdin;
+pub mod terminal;
 pub mod virtio;

@@ -1,102 +1,122 @@
-//! The terminal as the keyboard of one guest: raw mode while the guest runs, and a way out.
+//! Standard input as the keyboard of one guest, and a way out.
 
-use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Read};
-use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::Builder;
+use std::time::Duration;
 
-use vmm_sys_util::terminal::Terminal;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::termios::isatty;
+
+use super::terminal;
 
 /// Ctrl-A, which announces a command to the VMM, as in QEMU's and screen's consoles.
 const ESCAPE: u8 = 1;
+/// How often a job in the background looks whether it has been brought to the foreground, of which nobody tells it.
+const LOOK: Duration = Duration::from_millis(500);
 
-/// What a byte typed by the user is.
+/// What comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum Input<'a> {
     /// For the guest.
-    Byte(u8),
+    Bytes(&'a [u8]),
     /// Ctrl-A x: stop the guest.
     Stop,
 }
 
 /// Tells bytes for the guest from commands for the VMM.
 #[derive(Debug, Default)]
-pub struct Keys {
+struct Keys {
     escaped: bool,
 }
 
 impl Keys {
-    /// What the next byte means; `None` while a command is incomplete.
-    pub fn next(&mut self, byte: u8) -> Option<Key> {
-        match (std::mem::take(&mut self.escaped), byte) {
-            (false, ESCAPE) => {
-                self.escaped = true;
-                None
+    /// Hands what was typed to `on`, as long as that says true; whether it still does.
+    fn read(&mut self, typed: &[u8], on: &mut impl FnMut(Input<'_>) -> bool) -> bool {
+        let mut bytes = Vec::with_capacity(typed.len());
+        for byte in typed {
+            match (std::mem::take(&mut self.escaped), *byte) {
+                (false, ESCAPE) => self.escaped = true,
+                (true, b'x' | b'X') => {
+                    if !on(Input::Bytes(&std::mem::take(&mut bytes))) || !on(Input::Stop) {
+                        return false;
+                    }
+                }
+                (true, other) if other != ESCAPE => {}
+                (_, other) => bytes.push(other),
             }
-            (true, b'x' | b'X') => Some(Key::Stop),
-            (true, ESCAPE) | (false, _) => Some(Key::Byte(byte)),
-            (true, _) => None,
         }
+        on(Input::Bytes(&bytes))
     }
 }
 
-/// Raw mode of the terminal on standard input, undone when dropped.
-#[derive(Debug)]
-pub struct RawMode(());
-
-impl RawMode {
-    /// Enters raw mode, if standard input is a terminal.
-    pub fn enter() -> Option<Self> {
-        let stdin = io::stdin();
-        (stdin.is_terminal() && stdin.lock().set_raw_mode().is_ok()).then_some(Self(()))
-    }
-}
-
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        // There is nobody left to tell if the terminal is gone.
-        let _ = io::stdin().lock().set_canon_mode();
-    }
-}
-
-/// Starts a thread that hands keys to `on_key` until input ends or `on_key` says false. The thread is never joined: a
-/// blocked read of standard input ends with the process.
-pub fn listen(on_key: Arc<dyn Fn(Key) -> bool + Send + Sync>) {
-    // Not `stdin().lock()`: the thread would hold that lock while it waits, and leaving raw mode takes it.
-    let Ok(input) = io::stdin().as_fd().try_clone_to_owned() else { return };
+/// Starts a thread that hands what comes in to `on` until it ends or `on` says false. Commands are those of a terminal: in a file or
+/// a pipe every byte is the guest's. The thread is never joined: a blocked read of standard input ends with the process.
+pub fn listen(mut on: impl FnMut(Input<'_>) -> bool + Send + 'static) {
+    let Ok(fd) = io::stdin().as_fd().try_clone_to_owned() else { return };
+    let is_terminal = isatty(&fd);
     let reader = move || {
         let mut keys = Keys::default();
-        for byte in BufReader::new(File::from(input)).bytes() {
-            let Ok(byte) = byte else { return };
-            if let Some(key) = keys.next(byte)
-                && !on_key(key)
-            {
+        let mut part = [0; 4096];
+        while let Ok(count @ 1..) = read(&fd, is_terminal, &mut part) {
+            let bytes = part.get(..count).unwrap_or_default();
+            if !(if is_terminal { keys.read(bytes, &mut on) } else { on(Input::Bytes(bytes)) }) {
                 return;
             }
         }
     };
     // Without the thread the guest merely has no keyboard.
-    let _ = std::thread::Builder::new().name("stdin".into()).spawn(reader);
+    let _ = Builder::new().name("stdin".into()).spawn(reader);
+}
+
+fn read(fd: &OwnedFd, is_terminal: bool, part: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        if is_terminal {
+            while !terminal::is_foreground() {
+                std::thread::sleep(LOOK);
+            }
+            terminal::resume();
+        }
+        match rustix::io::read(fd, &mut *part) {
+            Err(Errno::INTR) => {}
+            // Others share what is open, and may have changed how it behaves.
+            Err(Errno::AGAIN) => drop(poll(&mut [PollFd::new(fd, PollFlags::IN)], None)),
+            Err(Errno::IO) if is_terminal && !terminal::is_foreground() => {}
+            done => return done,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn keys(bytes: &[u8]) -> Vec<Key> {
-        let mut keys = Keys::default();
-        bytes.iter().filter_map(|b| keys.next(*b)).collect()
+    /// What arrives of what was typed in these parts: bytes, and `!` for the command.
+    fn heard(parts: &[&[u8]]) -> Vec<u8> {
+        let (mut keys, mut heard) = (Keys::default(), Vec::new());
+        for part in parts {
+            keys.read(part, &mut |input| {
+                match input {
+                    Input::Bytes(bytes) => heard.extend_from_slice(bytes),
+                    Input::Stop => heard.push(b'!'),
+                }
+                true
+            });
+        }
+        heard
     }
 
     #[test]
     fn bytes_when_plain_go_to_the_guest() {
-        assert_eq!(keys(b"a\x03"), [Key::Byte(b'a'), Key::Byte(3)]);
+        assert_eq!(heard(&[b"a\x03"]), b"a\x03");
     }
 
     #[test]
     fn escape_when_followed_by_x_stops_and_when_doubled_is_sent_once() {
-        assert_eq!(keys(b"\x01x"), [Key::Stop]);
-        assert_eq!(keys(b"\x01\x01a"), [Key::Byte(1), Key::Byte(b'a')]);
-        assert_eq!(keys(b"\x01qa"), [Key::Byte(b'a')]);
+        assert_eq!(heard(&[b"ab\x01xc"]), b"ab!c");
+        assert_eq!(heard(&[b"\x01\x01a"]), b"\x01a");
+        assert_eq!(heard(&[b"\x01qa"]), b"a");
+        assert_eq!(heard(&[b"a\x01", b"x"]), b"a!");
     }
 }

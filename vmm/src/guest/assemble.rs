@@ -130,7 +130,6 @@ pub(super) fn assemble(
     console: &Console,
     events: &Sender<Event>,
 ) -> Result<Machine, GuestError> {
-    system.require_linux()?;
     let most = layout::MAX_VCPUS.min(u32::try_from(system.capabilities().max_vcpus).unwrap_or(u32::MAX));
     if spec.vcpus == 0 || spec.vcpus > most {
         return Err(GuestError::Vcpus { asked: spec.vcpus, most });

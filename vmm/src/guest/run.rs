@@ -42,7 +42,8 @@ pub(super) enum Event {
         call: u32,
     },
     Stop,
-    Snapshot(Sender<Snapshot>),
+    /// Every vCPU is to tell where it stands.
+    Snapshot(Sender<VcpuState>),
 }
 
 /// Where one vCPU stands.
@@ -82,17 +83,18 @@ pub enum DiskResizeError {
 /// A guest that was started.
 pub struct Guest {
     name: String,
+    vcpus: u32,
     events: Sender<Event>,
     console: Console,
     serial: Arc<SerialPort<Console>>,
     disks: Vec<Arc<Disk>>,
     balloon: Option<Arc<Ballooned>>,
     button: Arc<Button>,
-    supervisor: JoinHandle<GuestReport>,
 }
 
 impl Guest {
-    /// Assembles and starts a guest with `images` as its disks. `on_end` is called once, from the guest's own thread, when it has ended.
+    /// Assembles and starts a guest with `images` as its disks. `on_end` is called once, from the guest's own thread,
+    /// when it has ended.
     ///
     /// # Errors
     /// [`GuestError`], which names the file or request at fault.
@@ -103,7 +105,7 @@ impl Guest {
         ram: &GuestRam,
         tmem: Option<&TmemService>,
         console: Console,
-        on_end: impl FnOnce() + Send + 'static,
+        on_end: impl FnOnce(GuestReport) + Send + 'static,
     ) -> Result<Self, GuestError> {
         let (events, received) = channel();
         let machine = assemble(system, spec, images, ram, tmem, &console, &events)?;
@@ -120,17 +122,14 @@ impl Guest {
             mmio: machine.mmio.clone(),
             tmem: tmem.map(|t| t.handler.clone()),
         });
-        let name = spec.name.clone();
+        let (name, vcpus) = (spec.name.clone(), spec.vcpus);
         let (spec, to_self, output) = (spec.clone(), events.clone(), console.clone());
         let supervise = move || {
-            let report = Supervisor { shared, events: to_self, cpus: Vec::new() }
-                .run(&spec, machine, &received, &output);
-            on_end();
-            report
+            let supervisor = Supervisor { shared, events: to_self, cpus: Vec::new() };
+            on_end(supervisor.run(&spec, machine, &received, &output));
         };
-        let supervisor =
-            std::thread::Builder::new().spawn(supervise).map_err(GuestError::host("a thread for a guest"))?;
-        Ok(Self { name, events, console, serial, disks, balloon, button, supervisor })
+        std::thread::Builder::new().spawn(supervise).map_err(GuestError::host("a thread for a guest"))?;
+        Ok(Self { name, vcpus, events, console, serial, disks, balloon, button })
     }
 
     /// The guest's name.
@@ -193,24 +192,27 @@ impl Guest {
 
     /// Ends the guest as if its power were cut. It may have ended already.
     pub fn stop(&self) {
-        // A vCPU may be waiting for somebody to read its output.
-        self.console.abandon();
         let _ = self.events.send(Event::Stop);
     }
 
-    /// Every vCPU's registers; `None` if the guest has ended or is ending.
+    /// Every vCPU's registers; `None` if the guest has ended or is ending. Waits for vCPUs that are in the host, and keeps nobody else
+    /// waiting meanwhile.
     pub fn snapshot(&self) -> Option<Snapshot> {
         let (to, from) = channel();
         self.events.send(Event::Snapshot(to)).ok()?;
-        from.recv_timeout(SNAPSHOT_PATIENCE + STOP_PATIENCE).ok()
-    }
-
-    /// Waits for the guest's end.
-    ///
-    /// # Panics
-    /// Never in the shipped program, which aborts where a thread panics.
-    pub fn join(self) -> GuestReport {
-        self.supervisor.join().expect("a panic of the supervisor has ended the process")
+        let mut vcpus = vec![None; self.vcpus as usize];
+        let deadline = Instant::now() + SNAPSHOT_PATIENCE;
+        while vcpus.iter().any(Option::is_none) {
+            let state = match from.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(state) => state,
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return None,
+            };
+            if let Some(slot) = vcpus.get_mut(state.vcpu as usize) {
+                *slot = Some(state.text);
+            }
+        }
+        Some(Snapshot { vcpus })
     }
 }
 
@@ -234,7 +236,7 @@ impl Supervisor {
         received: &Receiver<Event>,
         console: &Console,
     ) -> GuestReport {
-        let Machine { vcpus, disks, balloon, .. } = machine;
+        let Machine { vcpus, serial, disks, balloon, .. } = machine;
         let started = Instant::now();
         for (vcpu, kicker) in vcpus {
             let (shared, events) = (self.shared.clone(), self.events.clone());
@@ -255,6 +257,7 @@ impl Supervisor {
         let end = self.wait(received);
         let elapsed = started.elapsed();
         let exits = self.stop_vcpus();
+        serial.hang_up();
         console.finish();
         GuestReport {
             name: spec.name.clone(),
@@ -286,10 +289,7 @@ impl Supervisor {
                     }
                 }
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break End::Stopped,
-                Ok(Event::Snapshot(to)) => {
-                    // Whoever asked may have given up.
-                    let _ = to.send(self.snapshot());
-                }
+                Ok(Event::Snapshot(to)) => self.ask(to),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let now = Instant::now();
@@ -304,29 +304,17 @@ impl Supervisor {
         if panic_ends.is_some() { End::Panicked } else { end }
     }
 
-    fn kick_all(&mut self) {
-        for cpu in &mut self.cpus {
+    fn kick_all(&self) {
+        for cpu in &self.cpus {
             cpu.kicker.kick(&cpu.thread);
         }
     }
 
-    fn snapshot(&mut self) -> Snapshot {
-        let (to, from) = channel();
+    /// Has every vCPU tell `to` where it stands. One that is in the host does so when it comes back.
+    fn ask(&self, to: Sender<VcpuState>) {
         *self.shared.snapshot_to.lock() = Some(to);
         self.shared.snapshots.fetch_add(1, Ordering::Release);
         self.kick_all();
-        let mut vcpus = vec![None; self.cpus.len()];
-        let deadline = Instant::now() + SNAPSHOT_PATIENCE;
-        while vcpus.iter().any(Option::is_none) {
-            let Ok(state) = from.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
-                break;
-            };
-            if let Some(slot) = vcpus.get_mut(state.vcpu as usize) {
-                *slot = Some(state.text);
-            }
-        }
-        *self.shared.snapshot_to.lock() = None;
-        Snapshot { vcpus }
     }
 
     fn stop_vcpus(&mut self) -> ExitCounts {

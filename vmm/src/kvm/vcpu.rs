@@ -1,7 +1,6 @@
 //! One virtual processor: its initial state, and running it one exit at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 
 use kvm_bindings::{
     KVM_EXIT_XEN, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_fpu,
@@ -9,6 +8,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
 
+use super::kick::ImmediateExit;
 use super::xen::{self, XenExit};
 use super::{Exit, ExitHandler, Failure, KvmError, Registers, TranslateGva, Transport};
 use crate::arch::msr;
@@ -32,6 +32,7 @@ pub struct Vcpu {
     index: u32,
     fd: VcpuFd,
     tmem_port: Option<u16>,
+    immediate_exit: Arc<ImmediateExit>,
     // Interrupts by event descriptor end when the VM's own descriptor is closed, even while vCPUs are open.
     _vm: Arc<VmFd>,
     // Declared last: the VM maps the RAM until all its descriptors are closed.
@@ -60,6 +61,7 @@ impl Vcpu {
     pub(super) fn new(
         index: u32,
         mut fd: VcpuFd,
+        immediate_exit: Arc<ImmediateExit>,
         vm: Arc<VmFd>,
         ram: GuestRam,
         transport: Option<Transport>,
@@ -68,7 +70,7 @@ impl Vcpu {
         if tmem_port.is_some() {
             fd.set_sync_valid_reg(SyncReg::Register);
         }
-        Self { index, fd, tmem_port, _vm: vm, _ram: ram }
+        Self { index, fd, tmem_port, immediate_exit, _vm: vm, _ram: ram }
     }
 
     /// The vCPU's number, which is its APIC id.
@@ -207,9 +209,7 @@ impl Vcpu {
             After::XenCall => self.xen_call(world),
             After::Internal => Exit::Failed(internal_error(self.fd.get_kvm_run())),
             After::Interrupted => {
-                self.fd.set_kvm_immediate_exit(0);
-                // What the controller wants is looked for after this, never before: else a kick in between would be lost.
-                fence(Ordering::SeqCst);
+                self.immediate_exit.clear();
                 Exit::Interrupted
             }
         }

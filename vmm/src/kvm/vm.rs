@@ -91,13 +91,14 @@ impl Vm {
     /// [`KvmError`] naming the request that KVM refused.
     pub fn create_vcpu(&self, index: u32, cpuid: &[kvm_cpuid_entry2]) -> Result<(Vcpu, Kicker), KvmError> {
         let fd = self.fd.create_vcpu(u64::from(index)).map_err(KvmError::on("create a vCPU"))?;
-        let kicker = Kicker::new(&self.fd, &fd)?;
+        let (kicker, immediate_exit) = Kicker::new(&self.fd, &fd)?;
         let cpuid = CpuId::from_entries(cpuid).map_err(|_| KvmError {
             what: "take so many CPUID leaves",
             source: std::io::ErrorKind::InvalidInput.into(),
         })?;
         fd.set_cpuid2(&cpuid).map_err(KvmError::on("set a vCPU's CPUID"))?;
-        Ok((Vcpu::new(index, fd, self.fd.clone(), self.ram.clone(), self.config.transport), kicker))
+        let (vm, ram) = (self.fd.clone(), self.ram.clone());
+        Ok((Vcpu::new(index, fd, immediate_exit, vm, ram, self.config.transport), kicker))
     }
 
     /// A handle for devices.

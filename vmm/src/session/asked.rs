@@ -1,147 +1,90 @@
-//! What is asked of a running session through its control socket, and done in its main loop.
+//! What is asked of a running session through its control socket, and done by the thread that listens to it: whatever takes long keeps
+//! only those waiting who ask.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, sync_channel};
-use std::time::Duration;
 
 use tmem_core::{Client, Share as StoreShare};
 
-use super::supervise::{Event, Session, Slot, State};
+use super::live::{Live, Place, Running, Standing};
 use super::tmem::Share;
 use crate::config::check_balloon;
 use crate::control::{Request, Server, ServerError};
-use crate::guest::Guest;
 use crate::kvm::KvmError;
-
-/// How long the main loop may take to begin with an answer. It may be asking a vCPU that does not answer itself for its registers.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 type Answer = Result<serde_json::Value, String>;
 
-/// A request, and where its answer is waited for.
-pub(super) struct Question {
-    request: Request,
-    to: SyncSender<Answer>,
-    /// Set by who is first: the main loop, which does it, or who asked and gives up, so that it is not done.
-    settled: Arc<AtomicBool>,
+/// Listens at `path`, and answers one question at a time.
+pub(super) fn listen(path: &Path, live: Arc<Live>) -> Result<Server, ServerError> {
+    Server::start(path, move |request| answer(&live, &request))
 }
 
-impl Question {
-    /// Answers it with what `answer` says, unless whoever asked has given up.
-    pub(super) fn answer(self, answer: impl FnOnce(&Request) -> Answer) {
-        if !self.settled.swap(true, Ordering::AcqRel) {
-            // There is room for one.
-            let _ = self.to.try_send(answer(&self.request));
+/// Does what is asked.
+fn answer(live: &Live, request: &Request) -> Answer {
+    let running = match request {
+        Request::Guests => return live.with_line(|line| json(line)),
+        Request::Balloon { guest, bytes } => {
+            let (place, running) = running(live, guest)?;
+            check_balloon(*bytes, &place.config.spec.memory)?;
+            if !running.guest.set_balloon(*bytes) {
+                return Err(format!(
+                    "guest `{guest}` has no balloon: start it with `--balloon`, or `balloon = true` in its table"
+                ));
+            }
+            running
         }
-    }
-}
-
-/// Listens at `path`. There is one question at a time, so that whoever asks without a pause fills no queue and delays no other event
-/// by more than one answer.
-pub(super) fn listen(path: &Path, events: Sender<Event>) -> Result<Server, ServerError> {
-    Server::start(path, move |request| put(request, &events, PATIENCE))
-}
-
-/// Puts a question to the main loop.
-fn put(request: Request, events: &Sender<Event>, patience: Duration) -> Answer {
-    let over = || Err("the session is over: its guests have ended".into());
-    let (to, from) = sync_channel(1);
-    let settled = Arc::new(AtomicBool::new(false));
-    let question = Question { request, to, settled: settled.clone() };
-    if events.send(Event::Asked(question)).is_err() {
-        return over();
-    }
-    match from.recv_timeout(patience) {
-        Ok(answer) => answer,
-        Err(RecvTimeoutError::Disconnected) => over(),
-        Err(RecvTimeoutError::Timeout) if settled.swap(true, Ordering::AcqRel) => {
-            // It is being done.
-            match from.recv_timeout(patience) {
-                Ok(answer) => answer,
-                Err(RecvTimeoutError::Disconnected) => over(),
-                Err(RecvTimeoutError::Timeout) => {
-                    Err("it takes long, and will be done: look at the guests".into())
-                }
-            }
+        Request::Stop { guest } => {
+            let (_, running) = running(live, guest)?;
+            press(guest, running.guest.press_power_button())?;
+            running
         }
-        Err(RecvTimeoutError::Timeout) => Err("the session is busy, and nothing was done: ask again".into()),
-    }
+        Request::Resize { guest, disk, bytes } => {
+            let (_, running) = running(live, guest)?;
+            running.guest.resize_disk(disk, *bytes).map_err(|why| format!("guest `{guest}`: {why}"))?;
+            running
+        }
+        Request::Cap { guest, bytes } => with_client(live, guest, |client| {
+            set_cap(client, *bytes);
+            Ok(())
+        })?,
+        Request::Share { guest, reservation_bytes, weight } => {
+            with_client(live, guest, |client| set_share(client, *reservation_bytes, *weight))?
+        }
+        Request::Freeze { guest } => with_client(live, guest, |client| {
+            client.freeze();
+            Ok(())
+        })?,
+        Request::Thaw { guest } => with_client(live, guest, |client| {
+            client.thaw();
+            Ok(())
+        })?,
+    };
+    json(&running.line())
 }
 
-impl Session {
-    /// Does what is asked.
-    pub(super) fn answer(&self, request: &Request) -> Answer {
-        let slot = match request {
-            Request::Guests => return json(&self.line()),
-            Request::Balloon { guest, bytes } => {
-                let (slot, running, _) = self.running(guest)?;
-                check_balloon(*bytes, &slot.config.spec.memory)?;
-                if !running.set_balloon(*bytes) {
-                    return Err(format!(
-                        "guest `{guest}` has no balloon: start it with `--balloon`, or `balloon = true` in its table"
-                    ));
-                }
-                slot
-            }
-            Request::Stop { guest } => {
-                let (slot, running, _) = self.running(guest)?;
-                press(guest, running.press_power_button())?;
-                slot
-            }
-            Request::Resize { guest, disk, bytes } => {
-                let (slot, running, _) = self.running(guest)?;
-                running.resize_disk(disk, *bytes).map_err(|why| format!("guest `{guest}`: {why}"))?;
-                slot
-            }
-            Request::Cap { guest, bytes } => {
-                let (slot, client) = self.client(guest)?;
-                set_cap(client, *bytes);
-                slot
-            }
-            Request::Share { guest, reservation_bytes, weight } => {
-                let (slot, client) = self.client(guest)?;
-                set_share(client, *reservation_bytes, *weight)?;
-                slot
-            }
-            Request::Freeze { guest } => {
-                let (slot, client) = self.client(guest)?;
-                client.freeze();
-                slot
-            }
-            Request::Thaw { guest } => {
-                let (slot, client) = self.client(guest)?;
-                client.thaw();
-                slot
-            }
-        };
-        json(&slot.line())
-    }
+/// Does something to the client that a guest which runs with tmem is, by its name.
+fn with_client(
+    live: &Live,
+    name: &str,
+    change: impl FnOnce(&Client) -> Result<(), String>,
+) -> Result<Arc<Running>, String> {
+    let (_, running) = running(live, name)?;
+    let share = running.share.as_deref().ok_or_else(|| format!("guest `{name}` was started without tmem"))?;
+    change(Share::client(share))?;
+    Ok(running)
+}
 
-    /// A guest that runs with tmem, by its name, and its client.
-    fn client(&self, name: &str) -> Result<(&Slot, &Client), String> {
-        let (slot, _, share) = self.running(name)?;
-        let share = share.ok_or_else(|| format!("guest `{name}` was started without tmem"))?;
-        Ok((slot, share.client()))
-    }
-
-    /// A guest that runs, by its name.
-    fn running(&self, name: &str) -> Result<(&Slot, &Guest, Option<&Share>), String> {
-        let Some(slot) = self.slots.iter().find(|slot| slot.config.spec.name == name) else {
-            let names: Vec<&str> = self.slots.iter().map(|slot| slot.config.spec.name.as_str()).collect();
-            return Err(format!("no guest `{name}`: there are {}", names.join(", ")));
-        };
-        match &slot.state {
-            State::Running { guest, share } => Ok((slot, guest, share.as_ref())),
-            State::Waiting => Err(format!("guest `{name}` is not started yet: ask again later")),
-            State::Ended(_) => {
-                Err(format!("guest `{name}` has ended: nothing of it can be changed any more"))
-            }
-            State::Failed(_) | State::Cancelled => {
-                Err(format!("guest `{name}` was never started: what `tmem run` says tells why"))
-            }
-        }
+/// A guest that runs, by its name.
+fn running<'a>(live: &'a Live, name: &str) -> Result<(&'a Place, Arc<Running>), String> {
+    let Some(place) = live.places().iter().find(|place| place.config.spec.name == name) else {
+        let names: Vec<&str> = live.places().iter().map(|place| place.config.spec.name.as_str()).collect();
+        return Err(format!("no guest `{name}`: there are {}", names.join(", ")));
+    };
+    match place.standing() {
+        Standing::Running(running) => Ok((place, running)),
+        Standing::Waiting => Err(format!("guest `{name}` is not started yet: ask again later")),
+        Standing::Ended => Err(format!("guest `{name}` has ended: nothing of it can be changed any more")),
+        Standing::Never => Err(format!("guest `{name}` was never started: what `tmem run` says tells why")),
     }
 }
 
@@ -207,25 +150,5 @@ mod tests {
         assert!(set_share(&client, None, Some(0)).is_err());
         assert!(set_share(&client, None, None).unwrap_err().contains("needs reservation_bytes, weight"));
         assert_eq!(client.share(), StoreShare { reservation_bytes: 1 << 20, weight: 7 }, "nothing changed");
-    }
-
-    #[test]
-    fn question_when_given_up_is_not_done_later() {
-        let (events, received) = std::sync::mpsc::channel();
-        let error = put(Request::Guests, &events, Duration::ZERO).unwrap_err();
-        assert!(error.contains("nothing was done"), "{error}");
-        let Ok(Event::Asked(question)) = received.recv() else { panic!("it was put") };
-        question.answer(|request| panic!("{request:?} was done"));
-    }
-
-    #[test]
-    fn question_when_the_session_is_gone_is_told_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("control");
-        let (events, received) = std::sync::mpsc::channel();
-        let _server = listen(&path, events).unwrap();
-        drop(received);
-        let error = crate::control::ask(&path, &Request::Guests).unwrap_err().to_string();
-        assert!(error.starts_with("the session is over"), "{error}");
     }
 }

@@ -1,14 +1,16 @@
 //! A time series of a session: what the store and each guest's share of it hold and have done, one JSON object a line.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tmem_core::Store;
 use tmem_host::{ClientReport, Rights, StoreReport};
 
+use super::live::Live;
 use super::output_file::OutputFile;
-use super::say;
+use super::{say, side};
 use crate::guest::BalloonReport;
 
 /// How often a line is written.
@@ -72,18 +74,30 @@ impl Series {
         Self { file: Some(file), late: Vec::new(), due: None }
     }
 
+    /// Writes a line every second until this is disconnected.
+    pub(super) fn run(mut self, live: &Live, poked: &Receiver<()>) {
+        self.start(live.started);
+        while let Some(due) = self.due()
+            && side::wait(poked, Some(due.saturating_duration_since(Instant::now())))
+        {
+            let running = live.running();
+            let guests = running.iter().map(|running| running.line());
+            self.record(live.started, Instant::now(), live.tmem.store(), guests);
+        }
+    }
+
     /// When the next line is due; nothing after the file could not be written.
-    pub(super) fn due(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Asks for the first line.
-    pub(super) fn start(&mut self, now: Instant) {
+    fn start(&mut self, now: Instant) {
         self.due = Some(now);
     }
 
     /// Writes the line that is due at `now`, if one is. A file that cannot be written ends the series, not the session.
-    pub(super) fn record<'a>(
+    fn record<'a>(
         &mut self,
         started: Instant,
         now: Instant,

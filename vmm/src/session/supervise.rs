@@ -1,33 +1,35 @@
-//! The main loop of a session.
+//! The main loop of a session. It waits for events and for nothing else: what may take long, or for ever, is done beside it.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tmem_host::ClientReport;
 
-use super::asked::{self, Question};
+use super::live::{Live, Place, Standing};
 use super::report::{EndKind, Entry, SessionReport};
-use super::series::{DiskLine, GuestLine, Line, Series};
+use super::say::{Voice, say};
+use super::series::Series;
+use super::side::Side;
 use super::signals::{self, Signal};
-use super::tmem::{Share, Tmem, TmemError};
-use super::{say, watch};
+use super::start::{Ended, StartError, Started, Starter};
+use super::tmem::{Tmem, TmemError};
+use super::{asked, watch};
 use crate::arch::layout::RamSizeError;
-use crate::config::{FileRole, GuestConfig, RunConfig};
+use crate::config::{GuestConfig, RunConfig};
 use crate::control::ServerError;
-use crate::devices::console::Console;
-use crate::devices::output::Output;
-use crate::devices::stdin::{self, Key, RawMode};
+use crate::devices::console::Unwritten;
+use crate::devices::terminal::RawMode;
 use crate::disk::{self, DiskError, Image};
-use crate::guest::{End, ExitCounts, Guest, GuestError, GuestReport};
+use crate::guest::{End, ExitCounts};
 use crate::kvm::{KvmError, System, SystemError, Transport};
-use crate::memory::{GuestRam, MemoryError};
+use crate::output::{Descriptor, Left, Writer};
 
-/// How long the consoles' last output may take to be read once the user wants an end.
+/// How long guests may take to stop. One that does not is left to the end of the process.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last output may take to be read once the user wants an end, and how long each thread beside the main loop may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How often that is looked at.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
@@ -41,6 +43,8 @@ pub struct Options {
     pub series: Option<Series>,
     /// Listen here for what is asked meanwhile (see [`crate::control`]).
     pub control: Option<PathBuf>,
+    /// Run on any KVM, also on one that does not boot Linux: the kernels are a few instructions.
+    pub any_kvm: bool,
 }
 
 /// Why nothing could be run at all.
@@ -52,9 +56,17 @@ pub enum SessionError {
     /// The store, or a guest's transport.
     #[error(transparent)]
     Tmem(#[from] TmemError),
-    /// No thread for the consoles' output.
-    #[error("the host has no thread for the consoles' output: {0}")]
-    Output(#[source] io::Error),
+    /// No thread or descriptor for what the session does beside its main loop.
+    #[error(
+        "the host has no thread or descriptor for {what}: {source}; raise its limits (ulimit -n, ulimit -u)"
+    )]
+    Host {
+        /// What for.
+        what: &'static str,
+        /// The host's answer.
+        #[source]
+        source: io::Error,
+    },
     /// KVM refused.
     #[error(transparent)]
     Kvm(#[from] KvmError),
@@ -82,25 +94,13 @@ pub enum SessionError {
     Signals(#[source] io::Error),
 }
 
-/// Why one guest was not started.
-#[derive(Debug, Error)]
-pub(super) enum StartError {
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    #[error(transparent)]
-    Guest(#[from] GuestError),
-    #[error(transparent)]
-    Tmem(#[from] TmemError),
-    #[error("its console's file {0}")]
-    Console(String),
-}
-
 pub(super) enum Event {
-    /// The guest in this slot.
-    Ended(usize),
+    /// The guest in this slot was started, or not.
+    Started(usize, Result<Box<Started>, StartError>),
+    /// The guest in this slot has ended.
+    Ended(usize, Box<Ended>),
     Stop,
     Show,
-    Asked(Question),
 }
 
 /// Runs all guests of `config` to their ends.
@@ -111,12 +111,15 @@ pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, Sessio
     // First, and those of guests that start later as well: who is refused has changed nothing.
     let images = open_disks(&config.guests)?;
     let system = System::open()?;
-    system.require_linux()?;
+    if !options.any_kvm {
+        system.require_linux()?;
+    }
     check_memory(&system, &config.guests)?;
-    let tmem = Tmem::new(&system, config)?;
+    let live = Arc::new(Live::new(Tmem::new(&system, config)?, &config.guests));
+    let host = |what| move |source| SessionError::Host { what, source };
     let (events, received) = channel();
     let to = events.clone();
-    signals::listen(move |signal| {
+    let listening = signals::listen(move |signal| {
         // The session may be over.
         let _ = to.send(match signal {
             Signal::Stop => Event::Stop,
@@ -124,33 +127,60 @@ pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, Sessio
         });
     })
     .map_err(SessionError::Signals)?;
+    let (voice, said) = Voice::start().map_err(host("what is said on standard error"))?;
     // Only now: a socket that is there is one that answers.
-    let control = options.control.as_deref().map(|path| asked::listen(path, events.clone())).transpose()?;
+    let control = options.control.as_deref().map(|path| asked::listen(path, live.clone())).transpose()?;
     let terminal = matches!(config.guests.as_slice(), [guest] if guest.console.is_none());
     let raw_mode = if terminal { RawMode::enter() } else { None };
-    let (output, drain) = Output::start(io::stdout()).map_err(SessionError::Output)?;
-    let (started, stopped, slots) = (Instant::now(), false, Vec::new());
-    let mut session = Session { system, tmem, started, events, output, terminal, options, stopped, slots };
-    session.slots.extend(config.guests.iter().zip(images).map(|(guest, images)| Slot {
-        config: guest.clone(),
-        images,
-        state: State::Waiting,
-    }));
+    let stdout = Descriptor::dup(io::stdout()).map_err(host("the consoles' output"))?;
+    let output_is_terminal = stdout.is_terminal();
+    let (output, written) = Writer::start("output", stdout).map_err(host("the consoles' output"))?;
+    let shown = live.clone();
+    let show = Side::start("watch", move |poked| watch::run(&shown, options.watch, poked))
+        .map_err(host("where guests stand"))?;
+    let recorded = live.clone();
+    let series = options.series.map(|series| Side::start("stats", move |poked| series.run(&recorded, poked)));
+    let series = series.transpose().map_err(host("statistics"))?;
+
+    let slots =
+        images.into_iter().map(|images| Slot { images, state: State::Waiting, unwritten: None }).collect();
+    let starter =
+        Arc::new(Starter { system, live: live.clone(), output, output_is_terminal, terminal, events });
+    let mut session = Session { live, starter, show, slots, ends: None };
     session.supervise(&received);
+
     drop(control);
-    let Session { slots, output, stopped, .. } = session;
-    let guests = slots.into_iter().map(Slot::finish).collect();
-    drop(output);
+    let Session { live, starter, show, slots, ends } = session;
+    drop(starter);
+    series.into_iter().chain([show]).for_each(|side| side.finish(LAST_WORDS));
+    let stuck = slots.iter().any(|slot| matches!(slot.state, State::Starting | State::Running));
+    let (guests, files) =
+        slots.into_iter().zip(live.places()).map(|(slot, place)| slot.finish(&place.config)).unzip();
+    drop(voice);
+    // Whoever still waits for a reader can be interrupted by Ctrl-C again.
+    drop(raw_mode);
+    drain(&[written, said], files, ends.is_some(), &received);
+    drop(listening);
+    if stuck {
+        // Whoever is stuck may hold what the store's end would wait for.
+        std::mem::forget(live);
+    }
+    Ok(SessionReport { store_bytes: config.store.size.0, guests })
+}
+
+/// Waits until everything is written. Whoever reads slowly gets everything, unless the user wants an end.
+fn drain(streams: &[Left], mut files: Vec<Option<Unwritten>>, mut stopped: bool, received: &Receiver<Event>) {
     let given_up = Instant::now() + LAST_WORDS;
-    // Whoever reads slowly gets everything, unless the user wants an end.
-    while !drain.wait(DRAIN_STEP) {
-        let stop = stopped || received.try_iter().any(|event| matches!(event, Event::Stop));
-        if stop && Instant::now() >= given_up {
-            break;
+    loop {
+        files.retain(|file| file.as_ref().is_some_and(|file| !file.is_over()));
+        if files.is_empty() && streams.iter().all(|left| left.wait(Duration::ZERO)) {
+            return;
+        }
+        stopped |= matches!(received.recv_timeout(DRAIN_STEP), Ok(Event::Stop));
+        if stopped && Instant::now() >= given_up {
+            return;
         }
     }
-    drop(raw_mode);
-    Ok(SessionReport { store_bytes: config.store.size.0, guests })
 }
 
 /// Looks whether the processor reaches all the memory of each guest.
@@ -173,193 +203,128 @@ fn open_disks(guests: &[GuestConfig]) -> Result<Vec<Vec<Image>>, SessionError> {
         .collect()
 }
 
-pub(super) enum State {
+enum State {
     Waiting,
-    Running { guest: Guest, share: Option<Share> },
+    /// A thread is at it.
+    Starting,
+    Running,
     Ended(Box<Ended>),
     Failed(StartError),
     Cancelled,
 }
 
-/// What is left of a guest that has ended: its memory and its pages in the store are free again.
-pub(super) struct Ended {
-    report: GuestReport,
-    transport: Option<Transport>,
-    tmem: Option<ClientReport>,
-}
-
-pub(super) struct Slot {
-    pub(super) config: GuestConfig,
+struct Slot {
     /// Its disks until it starts.
     images: Vec<Image>,
-    pub(super) state: State,
+    state: State,
+    unwritten: Option<Unwritten>,
 }
 
-pub(super) struct Session {
-    system: System,
-    pub(super) tmem: Tmem,
-    started: Instant,
-    events: Sender<Event>,
-    output: Output,
-    terminal: bool,
-    options: Options,
-    /// The user wants an end.
-    stopped: bool,
-    pub(super) slots: Vec<Slot>,
+struct Session {
+    live: Arc<Live>,
+    starter: Arc<Starter>,
+    show: Side,
+    slots: Vec<Slot>,
+    /// The user wants an end, and this is the last moment of it.
+    ends: Option<Instant>,
 }
 
 impl Session {
     fn supervise(&mut self, received: &Receiver<Event>) {
-        let started = self.started;
-        let mut left = self.slots.len();
-        let mut next_watch = self.options.watch.map(|every| started + every);
-        if let Some(series) = &mut self.options.series {
-            series.start(started);
-        }
-        while left > 0 {
-            let failed = self.start_due(started);
-            left -= failed.len();
-            if left == 0 {
-                break;
-            }
-            // The report says it too, but others go on until then.
-            failed.iter().for_each(|said| say(format_args!("{said}")));
-            let next_start = self.waiting().map(|delay| started + delay).min();
-            let next_line = self.options.series.as_ref().and_then(Series::due);
-            let deadline = next_start.into_iter().chain(next_watch).chain(next_line).min();
-            let event = receive(received, deadline);
-            self.record(started);
-            match event {
-                Some(Event::Ended(index)) => {
-                    left -= 1;
-                    if let Some(slot) = self.slots.get_mut(index) {
-                        slot.end();
-                    }
+        while self.slots.iter().any(Slot::is_open) {
+            self.start_due();
+            let deadline = self.next_start().into_iter().chain(self.ends).min();
+            match receive(received, deadline) {
+                Some(Event::Started(index, started)) => self.started(index, started),
+                Some(Event::Ended(index, ended)) => {
+                    self.stands(index, State::Ended(ended), Standing::Ended);
                 }
-                Some(Event::Stop) => left -= self.stop(),
-                Some(Event::Show) => self.show(),
-                Some(Event::Asked(question)) => question.answer(|request| self.answer(request)),
+                Some(Event::Stop) => self.stop(),
+                Some(Event::Show) => self.show.poke(),
                 None => {}
             }
-            // Whatever else happened: questions may come without a pause.
-            if let (Some(at), Some(every)) = (next_watch, self.options.watch)
-                && Instant::now() >= at
-            {
-                self.show();
-                next_watch = Some(Instant::now() + every);
+            if self.ends.is_some_and(|at| Instant::now() >= at) {
+                return self.give_up();
             }
         }
     }
 
-    /// Writes the line of the series that is due, if one is.
-    fn record(&mut self, started: Instant) {
-        let Some(series) = &mut self.options.series else { return };
-        let guests = self.slots.iter().filter_map(Slot::line);
-        series.record(started, Instant::now(), self.tmem.store(), guests);
+    fn next_start(&self) -> Option<Instant> {
+        let waiting = |(slot, place): (&Slot, &Place)| {
+            matches!(slot.state, State::Waiting).then(|| self.live.started + place.config.start_delay)
+        };
+        self.slots.iter().zip(self.live.places()).filter_map(waiting).min()
     }
 
-    /// The line that would be due now.
-    pub(super) fn line(&self) -> Line<'_> {
-        let guests = self.slots.iter().filter_map(Slot::line).collect();
-        Line::new(self.started, Instant::now(), self.tmem.store(), guests)
-    }
-
-    fn waiting(&self) -> impl Iterator<Item = Duration> + '_ {
-        self.slots.iter().filter(|s| matches!(s.state, State::Waiting)).map(|s| s.config.start_delay)
-    }
-
-    /// Starts the guests whose time has come; returns what is to be said of those that could not be started.
-    fn start_due(&mut self, started: Instant) -> Vec<String> {
+    /// Has the guests started whose time has come.
+    fn start_due(&mut self) {
         let mut failed = Vec::new();
-        for index in 0..self.slots.len() {
-            let Some(slot) = self.slots.get_mut(index) else { break };
-            if !matches!(slot.state, State::Waiting) || started.elapsed() < slot.config.start_delay {
+        let now = Instant::now();
+        for (index, (slot, place)) in self.slots.iter_mut().zip(self.live.places()).enumerate() {
+            if !matches!(slot.state, State::Waiting) || now < self.live.started + place.config.start_delay {
                 continue;
             }
-            let images = std::mem::take(&mut slot.images);
-            let Some(slot) = self.slots.get(index) else { break };
-            let state = match self.start(index, &slot.config, images) {
-                Ok(running) => running,
-                Err(error) => {
-                    failed.push(format!("{}: not started: {error}", slot.config.spec.name));
-                    State::Failed(error)
-                }
-            };
-            if let Some(slot) = self.slots.get_mut(index) {
-                slot.state = state;
+            slot.state = State::Starting;
+            if let Err(error) = self.starter.start(index, &place.config, std::mem::take(&mut slot.images)) {
+                failed.push((index, error));
             }
         }
-        failed
+        failed.into_iter().for_each(|(index, error)| self.failed(index, error));
     }
 
-    fn start(&self, index: usize, config: &GuestConfig, images: Vec<Image>) -> Result<State, StartError> {
-        let ram = GuestRam::new(&config.spec.memory)?;
-        let share = self.tmem.share(&self.system, config, &ram)?;
-        let console = match &config.console {
-            Some(path) => Console::file(path).map_err(|error| {
-                let why = FileRole::Output.trouble(path, &error);
-                StartError::Console(format!("{}: {why}", path.display()))
-            })?,
-            None if self.terminal => Console::terminal(&self.output),
-            None => Console::lines(&config.spec.name, &self.output),
+    fn started(&mut self, index: usize, started: Result<Box<Started>, StartError>) {
+        let Started { running, unwritten } = match started {
+            Ok(started) => *started,
+            Err(error) => return self.failed(index, error),
         };
-        let events = self.events.clone();
-        let service = share.as_ref().map(Share::service);
-        let name = config.spec.name.clone();
-        tracing::info!(
-            guest = name,
-            memory_bytes = config.spec.memory.size(),
-            vcpus = config.spec.vcpus,
-            transport = ?service.map(|service| service.transport),
-            "starting"
-        );
-        let guest = Guest::start(&self.system, &config.spec, images, &ram, service, console, move || {
-            tracing::info!(guest = name, "ended");
-            // The session waits for this until every guest has ended.
-            let _ = events.send(Event::Ended(index));
-        })?;
-        if self.terminal {
-            let (serial, events) = (guest.serial(), self.events.clone());
-            stdin::listen(Arc::new(move |key| match key {
-                Key::Byte(byte) => {
-                    // A full FIFO loses keys, as a real one does.
-                    let _ = serial.receive(&[byte]);
-                    true
-                }
-                Key::Stop => events.send(Event::Stop).is_ok(),
-            }));
-        }
-        Ok(State::Running { guest, share })
-    }
-
-    /// Stops running guests and cancels waiting ones; returns how many were cancelled.
-    fn stop(&mut self) -> usize {
-        self.stopped = true;
-        let mut cancelled = 0;
-        for slot in &mut self.slots {
-            match &slot.state {
-                State::Running { guest, .. } => guest.stop(),
-                State::Waiting => {
-                    slot.state = State::Cancelled;
-                    cancelled += 1;
-                }
-                State::Ended(_) | State::Failed(_) | State::Cancelled => {}
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.unwritten = unwritten;
+            // Its end may have been told before.
+            if !matches!(slot.state, State::Starting) {
+                return;
             }
         }
-        cancelled
+        if self.ends.is_some() {
+            running.guest.stop();
+        }
+        self.stands(index, State::Running, Standing::Running(Arc::new(running)));
     }
 
-    /// All at once: a guest that does not answer must not make the others wait.
-    fn show(&self) {
-        let running = self.slots.iter().filter_map(|slot| match &slot.state {
-            State::Running { guest, .. } => Some(guest),
-            _ => None,
-        });
-        let texts: Vec<Option<String>> = thread::scope(|scope| {
-            let asked: Vec<_> = running.map(|guest| scope.spawn(|| watch::describe(guest))).collect();
-            asked.into_iter().map(|text| text.join().ok().flatten()).collect()
-        });
-        texts.iter().flatten().for_each(|text| say(format_args!("{}", text.trim_end())));
+    fn failed(&mut self, index: usize, error: StartError) {
+        let why = error.to_string();
+        self.stands(index, State::Failed(error), Standing::Never);
+        // The report says it too, but others go on until then.
+        if let (Some(place), true) = (self.live.places().get(index), self.slots.iter().any(Slot::is_open)) {
+            say(format_args!("{}: not started: {why}", place.config.spec.name));
+        }
+    }
+
+    fn stands(&mut self, index: usize, state: State, standing: Standing) {
+        if let (Some(slot), Some(place)) = (self.slots.get_mut(index), self.live.places().get(index)) {
+            slot.state = state;
+            place.set(standing);
+        }
+    }
+
+    /// Stops running guests and cancels waiting ones. Who asks twice does not want to wait.
+    fn stop(&mut self) {
+        let now = Instant::now();
+        if self.ends.replace(now).is_some() {
+            return;
+        }
+        self.ends = Some(now + STOP_PATIENCE);
+        self.live.running().iter().for_each(|running| running.guest.stop());
+        for (slot, place) in self.slots.iter_mut().zip(self.live.places()) {
+            if matches!(slot.state, State::Waiting) {
+                slot.state = State::Cancelled;
+                place.set(Standing::Never);
+            }
+        }
+    }
+
+    /// Leaves those that have not stopped to the end of the process; what they have said is written out.
+    fn give_up(&self) {
+        self.live.running().iter().for_each(|running| running.guest.console().finish());
     }
 }
 
@@ -371,38 +336,15 @@ fn receive(received: &Receiver<Event>, deadline: Option<Instant>) -> Option<Even
 }
 
 impl Slot {
-    /// What its guest holds and has done, if it runs.
-    pub(super) fn line(&self) -> Option<GuestLine<'_>> {
-        let State::Running { guest, share } = &self.state else { return None };
-        let (sectors_read, sectors_written) = guest.sectors();
-        Some(GuestLine {
-            name: guest.name(),
-            sectors_read,
-            sectors_written,
-            disks: guest.disks().map(|(id, bytes)| DiskLine { id: id.into(), bytes }).collect(),
-            balloon: guest.balloon(),
-            tmem: share.as_ref().map(Share::report),
-            rights: share.as_ref().map(Share::rights),
-        })
+    /// Whether something is still to come of it.
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Starting | State::Running)
     }
 
-    /// Takes a guest that has ended apart.
-    fn end(&mut self) {
-        self.state = match std::mem::replace(&mut self.state, State::Cancelled) {
-            State::Running { guest, share } => {
-                let report = guest.join();
-                let transport = share.as_ref().map(|share| share.service().transport);
-                State::Ended(Box::new(Ended { report, transport, tmem: share.map(Share::finish) }))
-            }
-            other => other,
-        };
-    }
-
-    fn finish(mut self) -> Entry {
-        self.end();
-        let spec = self.config.spec;
+    fn finish(self, config: &GuestConfig) -> (Entry, Option<Unwritten>) {
+        let spec = &config.spec;
         let mut entry = Entry {
-            name: spec.name,
+            name: spec.name.clone(),
             end: EndKind::Stopped,
             reason: None,
             elapsed_seconds: 0.0,
@@ -435,8 +377,15 @@ impl Slot {
                 entry.end = EndKind::NotStarted;
                 entry.reason = Some(error.to_string());
             }
-            State::Waiting | State::Running { .. } | State::Cancelled => {}
+            State::Starting => {
+                entry.reason = Some("the host was still opening its files".into());
+            }
+            State::Running => {
+                let why = "it did not stop in time, and was left to the end of the process: what it did is not counted";
+                entry.reason = Some(why.into());
+            }
+            State::Waiting | State::Cancelled => {}
         }
-        entry
+        (entry, self.unwritten)
     }
 }

@@ -92,7 +92,7 @@ impl Share {
     }
 
     /// What the guest did. Its pages go with it.
-    pub(super) fn finish(self) -> ClientReport {
+    pub(super) fn finish(&self) -> ClientReport {
         let report = self.report();
         self.client().close();
         report
