@@ -10,6 +10,7 @@
 //! | `smoke` | a program in C among the files of a guest |
 //! | `asked` | a guest whose balloon is set from outside |
 //! | `linux` | Linux guests in the lab, judged by the counters of both sides |
+//! | `serve` | a stock guest of plain QEMU that swaps to `tmem serve` |
 //! | `bench` | what `tmem bench hypercall` prints |
 //! | `lock` | one version of each rust-vmm crate |
 //! | `report` | lines, table, JSON |
@@ -25,6 +26,7 @@ mod linux;
 mod lock;
 mod memory;
 mod report;
+mod serve;
 mod smoke;
 mod steps;
 mod tiny;

@@ -1,7 +1,7 @@
 //! The list of steps, in the order of the report.
 
 use super::report::Ending;
-use super::{Context, cargo, disk, ends, guests, linux, memory};
+use super::{Context, cargo, disk, ends, guests, linux, memory, serve};
 
 /// What a step mostly does, and so what it may run beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,11 @@ pub(super) static STEPS: &[Step] = &[
         linux::stock_6_12,
     ),
     guest("linux-stock-6.1", "the same with Debian's stock 6.1 kernel", linux::stock_6_1),
+    guest(
+        "serve",
+        "a stock guest of plain QEMU swaps to a vhost-user disk of `tmem serve`; no page is lost, counters of both sides agree",
+        serve::serve,
+    ),
     guest(
         "demo",
         "four Linux guests, swap and clean file pages: sectors read from disk fall by 90 %, none is corrupt",
