@@ -3,6 +3,7 @@
 mod asked;
 mod live;
 mod output_file;
+mod prepare;
 mod report;
 mod say;
 mod series;
@@ -14,6 +15,7 @@ mod tmem;
 mod watch;
 
 pub use output_file::OutputFile;
+pub use prepare::PrepareError;
 pub use report::{EndKind, Entry, SessionReport};
 pub(crate) use say::{StandardError, say};
 pub use series::Series;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::live::{Live, Place, Standing};
+use super::prepare::{self, PrepareError};
 use super::report::{EndKind, Entry, SessionReport};
 use super::say::{Voice, say};
 use super::series::Series;
@@ -17,14 +18,13 @@ use super::signals::{self, Signal};
 use super::start::{Ended, StartError, Started, Starter};
 use super::tmem::{Tmem, TmemError};
 use super::{asked, watch};
-use crate::arch::layout::RamSizeError;
 use crate::config::{GuestConfig, RunConfig};
 use crate::control::ServerError;
 use crate::devices::console::Unwritten;
 use crate::devices::terminal::RawMode;
-use crate::disk::{self, DiskError, Image};
+use crate::disk::Image;
 use crate::guest::{End, ExitCounts};
-use crate::kvm::{KvmError, System, SystemError, Transport};
+use crate::kvm::{System, SystemError, Transport};
 use crate::output::{Descriptor, Left, Writer};
 
 /// How long guests may take to stop. One that does not is left to the end of the process.
@@ -67,25 +67,9 @@ pub enum SessionError {
         #[source]
         source: io::Error,
     },
-    /// KVM refused.
+    /// A guest cannot have its memory or its disks.
     #[error(transparent)]
-    Kvm(#[from] KvmError),
-    /// A guest's memory is more than the processor reaches.
-    #[error("{guest}: {source}")]
-    Memory {
-        /// Whose memory.
-        guest: String,
-        /// Why not.
-        source: RamSizeError,
-    },
-    /// A disk cannot be had.
-    #[error("{guest}: {source}")]
-    Disk {
-        /// Whose disk.
-        guest: String,
-        /// Why not.
-        source: DiskError,
-    },
+    Guest(#[from] PrepareError),
     /// The control socket could not be made.
     #[error("--control: {0}")]
     Control(#[from] ServerError),
@@ -109,12 +93,12 @@ pub(super) enum Event {
 /// [`SessionError`] when no guest could be started for a reason common to all. A guest's own failure is in the report.
 pub fn run(config: &RunConfig, options: Options) -> Result<SessionReport, SessionError> {
     // First, and those of guests that start later as well: who is refused has changed nothing.
-    let images = open_disks(&config.guests)?;
+    let images = prepare::open_disks(&config.guests)?;
     let system = System::open()?;
     if !options.any_kvm {
         system.require_linux()?;
     }
-    check_memory(&system, &config.guests)?;
+    prepare::check_memory(&system, &config.guests)?;
     let live = Arc::new(Live::new(Tmem::new(&system, config)?, &config.guests));
     let host = |what| move |source| SessionError::Host { what, source };
     let (events, received) = channel();
@@ -181,26 +165,6 @@ fn drain(streams: &[Left], mut files: Vec<Option<Unwritten>>, mut stopped: bool,
             return;
         }
     }
-}
-
-/// Looks whether the processor reaches all the memory of each guest.
-fn check_memory(system: &System, guests: &[GuestConfig]) -> Result<(), SessionError> {
-    let bits = system.address_bits()?;
-    for guest in guests {
-        let fits = guest.spec.memory.fits(bits);
-        fits.map_err(|source| SessionError::Memory { guest: guest.spec.name.clone(), source })?;
-    }
-    Ok(())
-}
-
-fn open_disks(guests: &[GuestConfig]) -> Result<Vec<Vec<Image>>, SessionError> {
-    guests
-        .iter()
-        .map(|guest| {
-            disk::open(&guest.spec.disks)
-                .map_err(|source| SessionError::Disk { guest: guest.spec.name.clone(), source })
-        })
-        .collect()
 }
 
 enum State {
