@@ -3,6 +3,7 @@
 # while another session wants the same image.
 set -e
 socket=/tmp/control
+: >/tmp/said
 images=/images/stock-6.12
 head -c 8388608 /dev/zero | tr '\0' '\007' >/tmp/scratch.img
 # The guest's script is its second disk. What is behind it, as of a tape, is not read.
