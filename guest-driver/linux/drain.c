@@ -22,7 +22,7 @@
 
 /* Chunks that may have stale slots, and chunks in all, that one batch is built from: the latter are 64 GiB of the device. */
 #define TMEM_DRAIN_CHUNKS	256
-#define TMEM_DRAIN_WINDOW	(1ULL << 18)
+#define TMEM_DRAIN_WINDOW	BIT_ULL(18)
 
 /*
  * For a put: one batch may end at the end of the device, and of the others two together flush as many slots as a chunk has,

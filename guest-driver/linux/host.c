@@ -56,13 +56,13 @@ static int tmem_choose_transport(const char *wanted)
 	bool hypercall = tmem_host_has(TMEM_FEATURE_HYPERCALL);
 	bool port = tmem_host.port;
 
-	if (!strcmp(wanted, "auto"))
+	if (!strcmp(wanted, "auto")) {
 		tmem_host.transport = hypercall ? TMEM_TRANSPORT_HYPERCALL : TMEM_TRANSPORT_PORT;
-	else if (!strcmp(wanted, "hypercall"))
+	} else if (!strcmp(wanted, "hypercall")) {
 		tmem_host.transport = TMEM_TRANSPORT_HYPERCALL;
-	else if (!strcmp(wanted, "port"))
+	} else if (!strcmp(wanted, "port")) {
 		tmem_host.transport = TMEM_TRANSPORT_PORT;
-	else {
+	} else {
 		pr_err("transport=%s is unknown: use auto, hypercall or port\n", wanted);
 		return -EINVAL;
 	}

@@ -59,8 +59,8 @@ static struct tmem_device tmem_device;
 static u64 tmem_choose_size(const struct tmem_backing *backing)
 {
 	u64 slots = backing->bdev ? tmem_backing_slots(backing) : totalram_pages() * 2;
-	/* The swap header counts pages in 32 bits (include/linux/swap.h). */
-	const u64 most = 1ULL << 32;
+	/* The swap header counts pages in 32 bits (include/linux/swap.h), and no table has more than INT_MAX bytes (mm/util.c). */
+	const u64 most = (1ULL << 32) - TMEM_CHUNK_SLOTS;
 	char *rest = size;
 
 	if (*size) {
@@ -73,7 +73,7 @@ static u64 tmem_choose_size(const struct tmem_backing *backing)
 		slots = bytes >> PAGE_SHIFT;
 	}
 	if (*rest || !slots || slots > most) {
-		pr_err("a device of size=%s cannot be made: from one page to 16 TiB, as in size=512M\n", size);
+		pr_err("a device of size=%s cannot be made: from one page to less than 16 TiB, as in size=512M\n", size);
 		return 0;
 	}
 	return slots;

@@ -89,6 +89,7 @@ static void tmem_proof_work(struct work_struct *work)
 		pr_err("the host is given no pages\n");
 	}
 }
+
 static DECLARE_DELAYED_WORK(tmem_proof_later, tmem_proof_work);
 
 void tmem_proof_wanted(void)

@@ -15,13 +15,18 @@
 
 int tmem_slots_init(struct tmem_slots *slots, u32 pool, u64 nr_slots)
 {
+	/* The size is anybody's wish: nothing else shall die for it. */
+	const gfp_t gfp = GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+
 	slots->pool = pool;
 	slots->nr_slots = nr_slots;
 	slots->nr_chunks = DIV_ROUND_UP_ULL(nr_slots, TMEM_CHUNK_SLOTS);
-	slots->chunk = kvcalloc(slots->nr_chunks, sizeof(*slots->chunk), GFP_KERNEL);
-	slots->stale_chunks = kvcalloc(BITS_TO_LONGS(slots->nr_chunks), sizeof(long), GFP_KERNEL);
+	slots->chunk = kvcalloc(slots->nr_chunks, sizeof(*slots->chunk), gfp);
+	slots->stale_chunks = kvcalloc(BITS_TO_LONGS(slots->nr_chunks), sizeof(long), gfp);
 	atomic_long_set(&slots->nr_stale, 0);
 	if (!slots->chunk || !slots->stale_chunks) {
+		pr_err("there is no memory for the tables of a device of %llu MiB, which take %llu MiB: ask for less, as in size=512M\n",
+		       nr_slots >> (20 - PAGE_SHIFT), slots->nr_chunks * sizeof(*slots->chunk) >> 20);
 		tmem_slots_exit(slots);
 		return -ENOMEM;
 	}
