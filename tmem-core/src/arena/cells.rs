@@ -122,7 +122,6 @@ impl Cells {
     }
 
     /// A bucket of words, if there are so many.
-    #[cfg(test)]
     pub(crate) fn bucket(&self, bucket: usize) -> Option<&[u32; BUCKET]> {
         // SAFETY: the frame is owned by this array, aligned and mapped as long as the arena, which is kept alive; every bit
         // pattern is a word, and writers need this array exclusively.

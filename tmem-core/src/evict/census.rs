@@ -81,6 +81,7 @@ impl Census {
     }
 
     /// Bytes held.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&*self.shards)
     }

@@ -109,6 +109,7 @@ impl Policies {
     }
 
     /// Bytes of what they share.
+    #[cfg(test)]
     pub(crate) fn shared_bytes(&self) -> usize {
         self.census.bytes() + if let Follow::Learner(learner) = &self.follow { learner.bytes() } else { 0 }
     }

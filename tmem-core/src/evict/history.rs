@@ -176,6 +176,7 @@ impl Plan {
     }
 
     /// Bytes held.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.cells.bytes()
     }

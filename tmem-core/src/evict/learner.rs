@@ -58,13 +58,14 @@ pub(super) struct Learner {
 
 impl Learner {
     pub(super) fn new(census: Arc<Census>) -> Self {
+        let arena = Arc::clone(census.arena());
         Self {
             census,
             mask: AtomicU32::new(0),
             rule: AtomicU32::new(0),
             claimed: AtomicBool::new(false),
             funds: AtomicUsize::new(0),
-            trials: Mutex::new(Trials::new()),
+            trials: Mutex::new(Trials::new(&arena)),
         }
     }
 
@@ -115,7 +116,7 @@ impl Learner {
             trials.retain(|name| (name >> SAMPLE) as u32 & (rate - 1) == 0);
         }
         let rate = self.mask.load(Ordering::Relaxed) + 1;
-        let best = trials.put(name, (total / rate).max(2), self.census.arena());
+        let best = trials.put(name, (total / rate).max(2));
         if best as u32 != self.rule.load(Ordering::Relaxed) {
             self.rule.store(best as u32, Ordering::Relaxed);
             self.census.follow(rule(best));
@@ -123,6 +124,7 @@ impl Learner {
     }
 
     /// Bytes held.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.trials.lock().bytes()
     }
@@ -137,7 +139,7 @@ struct Trials {
     /// A miniature for each rule.
     fixed: Vec<Shadow>,
     /// The one that changes its rule.
-    changing: Option<Shadow>,
+    changing: Shadow,
     /// Number of the rule that it follows.
     followed: usize,
     /// Hits by which each rule is ahead of the followed one, since they were last even.
@@ -151,10 +153,11 @@ struct Trials {
 }
 
 impl Trials {
-    fn new() -> Self {
+    /// All made at once, so that a put makes none. They take no memory of the arena before they are used.
+    fn new(arena: &Arc<Arena>) -> Self {
         Self {
-            fixed: Vec::new(),
-            changing: None,
+            fixed: TRIED.into_iter().map(|rule| Shadow::new(rule, arena)).collect(),
+            changing: Shadow::new(rule(0), arena),
             followed: 0,
             ahead: [0; TRIED.len()],
             better: [0; TRIED.len()],
@@ -163,24 +166,20 @@ impl Trials {
         }
     }
 
+    #[cfg(test)]
     fn bytes(&self) -> usize {
-        self.fixed.iter().chain(&self.changing).map(Shadow::bytes).sum()
+        self.fixed.iter().chain([&self.changing]).map(Shadow::bytes).sum()
     }
 
     fn retain(&mut self, sampled: impl Fn(u64) -> bool) {
-        for shadow in self.fixed.iter_mut().chain(&mut self.changing) {
+        for shadow in self.fixed.iter_mut().chain([&mut self.changing]) {
             shadow.retain(&sampled);
         }
     }
 
     /// Puts a name in every shadow, and tells the number of the rule to follow.
-    fn put(&mut self, name: u64, capacity: u32, arena: &Arc<Arena>) -> usize {
-        if self.fixed.is_empty() {
-            self.fixed = TRIED.into_iter().map(|rule| Shadow::new(rule, arena)).collect();
-        }
-        let followed = self.followed;
-        let changing =
-            self.changing.get_or_insert_with(|| Shadow::new(rule(followed), arena)).put(name, capacity);
+    fn put(&mut self, name: u64, capacity: u32) -> usize {
+        let changing = self.changing.put(name, capacity);
         let mut hits = [false; TRIED.len()];
         for (shadow, hit) in self.fixed.iter_mut().zip(&mut hits) {
             *hit = shadow.put(name, capacity);
@@ -222,9 +221,7 @@ impl Trials {
             best
         };
         self.followed = to;
-        if let Some(changing) = &mut self.changing {
-            changing.follow(rule(to));
-        }
+        self.changing.follow(rule(to));
     }
 }
 

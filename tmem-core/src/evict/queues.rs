@@ -83,6 +83,7 @@ impl Queues {
     }
 
     /// Bytes held beside the pages' links and marks.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.history.as_ref().map_or(0, History::bytes) + self.plan.as_ref().map_or(0, Plan::bytes)
     }
@@ -214,6 +215,13 @@ impl Queues {
             self.untold = self.list(PROVEN).younger(nodes, token);
         }
         self.list(queue).unlink(nodes, token);
+    }
+
+    /// Forgets all pages: their nodes are gone.
+    pub(super) fn forget_all(&mut self) {
+        self.lists = [List::new(), List::new(), List::new()];
+        self.untold = None;
+        self.tell();
     }
 
     /// Chooses the page to evict and forgets it. None when it holds no page, or when another shard's page should go

@@ -249,6 +249,7 @@ impl Registry {
     }
 
     /// Clients that are not retired.
+    #[cfg(all(test, not(feature = "shuttle")))]
     pub(super) fn all_clients(&self) -> impl Iterator<Item = &Arc<ClientState>> {
         self.clients.iter().flatten()
     }

@@ -98,7 +98,7 @@ impl Store {
             return true;
         }
         // What a client is owed is worth more work than what it might get.
-        let owed = client.account().granted() < client.account().reservation();
+        let owed = client.account().is_owed();
         let (most, run) = if owed { (OWED, OWED_RUN) } else { (IN_LINE, 1) };
         // Persistent pages of a client over its share push out nobody who is not.
         let excess = client.account().excess();

@@ -152,11 +152,10 @@ impl Store {
         let held = self.pages.held();
         let raw = tally.of(Form::Frame);
         let registry = self.registry.lock();
-        let shared = registry.all_clients().map(|client| client.policies().shared_bytes() as u64);
         StoreStats {
             capacity_bytes: self.config.capacity_bytes,
             used_bytes: u64::from(self.arena.frames() - self.arena.count_free()) * PAGE_SIZE as u64,
-            metadata_bytes: self.arena.metadata_bytes() + shared.sum::<u64>(),
+            metadata_bytes: self.arena.metadata_bytes(),
             persistent_pages: tally.persistent(),
             ephemeral_pages: tally.ephemeral(),
             stored_bytes: (raw + u64::from(held.frames)) * PAGE_SIZE as u64,

@@ -13,6 +13,9 @@ use crate::pages::{NoRoom, Stored};
 
 /// Times that a put makes room before it is refused. Each time is bounded, so a put's work is.
 pub(super) const TRIES: u32 = 8;
+/// The same of a put within its client's reservation: each time may free a few frames of a sparse segment, and the first of
+/// them go to the reserve that was lent for moving its records.
+const TRIES_OWED: u32 = 64;
 /// Times that nodes are made anew when others remove them meanwhile.
 const CHAINS: u32 = 64;
 
@@ -86,7 +89,8 @@ impl Store {
 
     /// Creates a page, making room in a full store if need be.
     pub(super) fn create(&self, order: &Order<'_>, page: LivePage<'_>) -> Result<Stored, NoRoom> {
-        for _ in 0..TRIES {
+        let owed = order.client.account().is_owed();
+        for _ in 0..if owed { TRIES_OWED } else { TRIES } {
             match self.pages.create(page) {
                 Err(NoRoom) if self.make_room(order.client, order.kind()) => {}
                 done => return done,
