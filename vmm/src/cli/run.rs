@@ -28,9 +28,11 @@ const STATUS_NOTHING_RUN: u8 = 1;
 ///
 /// One guest has the terminal: its console is yours, every key but Ctrl-A is the guest's, Ctrl-A x stops it, Ctrl-A Ctrl-A is a
 /// Ctrl-A for it. From a pipe or a file every byte is the guest's. The output of several guests comes as lines that start with
-/// `name| `, in which control characters are shown as \xNN. Output that nobody reads in time is left out between its beginning and its
-/// end, and a line says how much. Ctrl-C (with several guests) or SIGTERM stops all guests within 5 seconds, a second one at once; SIGQUIT (Ctrl-\) or SIGUSR1 shows the registers of every vCPU and the
-/// end of every console.
+/// `name| `, in which control characters are shown as \xNN. Of output that nobody reads in time the beginning and the end are kept, and
+/// a line says how much is left out.
+///
+/// SIGTERM stops all guests within 5 seconds, and Ctrl-C where the terminal is not a guest's; a second one at once. SIGQUIT (Ctrl-\) or
+/// SIGUSR1 shows the registers of every vCPU and the end of every console.
 ///
 /// Exit status: 0 when all guests powered off, 1 when nothing was run, 2 for a wrong command line, 3 when a guest reset
 /// itself or halted, 4 when a guest's kernel panicked, a guest died or was not started, 130 when stopped.

@@ -1,10 +1,11 @@
 //! `tmem run` with kernels of a few instructions, which run on every KVM.
 #![allow(dead_code)] // each test uses a part
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use tmem_vmm::kvm::System;
 
 /// Where the code is and starts.
@@ -22,6 +23,9 @@ pub(crate) fn has_kvm() -> bool {
 pub(crate) fn tmem_run(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tmem"));
     command.args(["run", "--any-kvm"]).args(args).current_dir(dir);
+    // What a test that fails has started ends with the test.
+    // SAFETY: one system call, and no memory is asked for.
+    unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
     command
 }
 
