@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::history::Past;
 use super::rule::Rule;
 use crate::arena::Arena;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -16,20 +17,23 @@ pub(super) const QUEUES: usize = 3;
 const SLACK: u32 = 256;
 /// Puts that a shard counts by itself are one in so many of the client's pages.
 const STEP: u32 = 1024;
-/// Ticks per capacity: time is known to a sixteenth of the puts that fill the cache once.
-pub(super) const TICKS: u32 = 16;
-/// Averages move by one part in so many.
-const PACE: u32 = 8;
-/// Averages are kept in so many parts of one.
-const PARTS: u32 = 256;
+/// Ticks per capacity: time is known to a 64th of the puts that fill the cache once.
+pub(super) const TICKS: u32 = 64;
+/// Ticks that a page has waited when that is forgotten: more than are remembered.
+const UNKNOWN: u32 = 32 * TICKS;
+/// Bits of a count.
+const COUNT: u32 = 3;
 /// Shards looked at to find one to evict from.
 const LOOKS: usize = 256;
+/// With fewer pages in a shard, the oldest of so many shards' oldest pages goes. With more, chance evens out.
+const SMALL: u32 = 256;
+const OLDEST_OF: usize = 64;
 
 /// The pages of one client, as its shards tell.
 pub(super) struct Census {
     /// Where policies remember.
     arena: Arc<Arena>,
-    shards: Box<[[AtomicU32; QUEUES]]>,
+    shards: Box<[Public]>,
     sums: [AtomicU32; QUEUES],
     /// Pages held when one was last evicted; 0 before.
     capacity: AtomicU32,
@@ -41,13 +45,31 @@ pub(super) struct Census {
     /// The shard that is being evicted from, and how many more evictions are due there (in 1/65536): for the trial queue
     /// and for the others.
     hands: [AtomicU64; 2],
-    /// Averages over shards: ticks that the next page to go has waited, and its count.
-    age: [AtomicU32; QUEUES],
-    count: AtomicU32,
+    /// Evictions from small shards: where the next look begins.
+    looks: AtomicU32,
+}
+
+/// What all may know of one shard.
+#[derive(Default)]
+struct Public {
+    lengths: [AtomicU32; QUEUES],
+    /// What is known of the oldest page of each queue, if shards are small: a count of 3 bits, and the tick at which it
+    /// was put.
+    oldest: [AtomicU32; QUEUES],
+}
+
+/// The oldest page of a queue, in all shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Oldest {
+    pub(super) shard: usize,
+    /// Ticks since it was put.
+    pub(super) age: u32,
+    /// Times it was put, as the history counts.
+    pub(super) count: u32,
 }
 
 /// One shard's place in it.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Seat {
     shard: u32,
     told: [u32; QUEUES],
@@ -56,7 +78,7 @@ pub(super) struct Seat {
 
 impl Seat {
     pub(super) fn new(shard: usize) -> Self {
-        Self { shard: shard as u32, ..Self::default() }
+        Self { shard: shard as u32, told: [0; QUEUES], puts: 0 }
     }
 }
 
@@ -64,15 +86,14 @@ impl Census {
     pub(super) fn new(shards: usize, rule: Rule, arena: Arc<Arena>) -> Self {
         Self {
             arena,
-            shards: (0..shards).map(|_| Default::default()).collect(),
+            shards: (0..shards).map(|_| Public::default()).collect(),
             sums: Default::default(),
             capacity: AtomicU32::new(0),
             puts: AtomicU32::new(0),
             now: AtomicU32::new(0),
             trial: AtomicU32::new(rule.trial),
             hands: Default::default(),
-            age: Default::default(),
-            count: AtomicU32::new(0),
+            looks: AtomicU32::new(0),
         }
     }
 
@@ -99,6 +120,11 @@ impl Census {
     /// Pages in all queues.
     pub(super) fn pages(&self) -> u32 {
         self.sums().iter().sum()
+    }
+
+    /// Pages in a shard, on average.
+    pub(super) fn average(&self) -> u32 {
+        self.pages() / self.shards.len() as u32
     }
 
     /// Pages held when one was last evicted; 0 before the first eviction.
@@ -130,7 +156,9 @@ impl Census {
     pub(super) fn tell(&self, seat: &mut Seat, queues: [u32; QUEUES]) {
         let alone = self.shards.len() == 1;
         let Some(shard) = self.shards.get(seat.shard as usize) else { return };
-        for (((told, now), sum), public) in seat.told.iter_mut().zip(queues).zip(&self.sums).zip(shard) {
+        for (((told, now), sum), public) in
+            seat.told.iter_mut().zip(queues).zip(&self.sums).zip(&shard.lengths)
+        {
             let slack = if alone { 0 } else { now / SLACK };
             if now.abs_diff(*told) > slack || (now == 0) != (*told == 0) {
                 sum.fetch_add(now.wrapping_sub(*told), Relaxed);
@@ -161,46 +189,63 @@ impl Census {
         self.now.load(Relaxed)
     }
 
-    /// Notes how many ticks the oldest page of a shard's queue has waited, and tells what is usual.
-    pub(super) fn age(&self, queue: usize, ticks: Option<u32>) -> Option<u32> {
-        let average = self.age.get(queue)?;
-        let old = average.load(Relaxed);
-        let Some(ticks) = ticks else { return (old != 0).then_some(old / PARTS) };
-        let new = mean(old, ticks);
-        if new != old {
-            average.store(new, Relaxed);
-        }
-        Some(new / PARTS)
+    /// Whether shards are so small that each should tell the age of its oldest pages.
+    pub(super) fn is_small(&self) -> bool {
+        self.shards.len() > 1 && self.capacity() < SMALL * self.shards.len() as u32
     }
 
-    /// Notes the count of the next page to go, and tells what is usual.
-    pub(super) fn count(&self, count: Option<u32>) -> u32 {
-        let old = self.count.load(Relaxed);
-        let new = count.map_or(old, |count| mean(old, count));
-        if new != old {
-            self.count.store(new, Relaxed);
+    /// What is known of the oldest page of a shard's queue. A page that is known no more is an old one.
+    pub(super) fn tell_oldest(&self, seat: &Seat, queue: usize, past: Option<Past>) {
+        let (age, count) = past.map_or((UNKNOWN, 0), |past| (past.age, past.count));
+        let public = self.shards.get(seat.shard as usize).and_then(|shard| shard.oldest.get(queue));
+        if let Some(oldest) = public {
+            oldest.store(self.now().wrapping_sub(age) << COUNT | count, Relaxed);
         }
-        new / PARTS
     }
 
-    /// The shard to evict from: each in turn, as often as it has pages in the queue that has to lose one. So a page stays
-    /// for as long in a shard that many are put into as in one that few are put into.
+    /// The shard to evict from.
     pub(super) fn next(&self) -> usize {
-        let takes_trial = self.takes_trial();
-        let sums = self.sums();
-        let mine = |queues: [u32; QUEUES]| {
-            let [trial, won, proven] = queues;
-            u64::from(if takes_trial {
-                trial
-            } else if sums[1] > 0 {
-                won
-            } else {
-                proven
-            })
+        let [_, won, _] = self.sums();
+        let queue = match (self.takes_trial(), won) {
+            (true, _) => 0,
+            (false, 1..) => 1,
+            _ => 2,
         };
-        let total = mine(sums).max(1);
+        if !self.is_small() {
+            return self.in_turn(queue);
+        }
+        self.oldest(queue).map_or(0, |oldest| oldest.shard)
+    }
+
+    /// The oldest page of a queue in small shards.
+    pub(super) fn oldest(&self, queue: usize) -> Option<Oldest> {
+        // A shard that is not looked at now is so next time.
+        let start = self.looks.fetch_add(1, Relaxed) as usize;
+        let now = self.now() & (u32::MAX >> COUNT);
+        let mut found: Option<Oldest> = None;
+        for step in 0..self.shards.len().min(OLDEST_OF) {
+            let shard = start.wrapping_add(step) % self.shards.len();
+            let Some(public) = self.shards.get(shard) else { break };
+            let load = |of: &[AtomicU32; QUEUES]| of.get(queue).map_or(0, |n| n.load(Relaxed));
+            if load(&public.lengths) == 0 {
+                continue;
+            }
+            let known = load(&public.oldest);
+            let age = now.wrapping_sub(known >> COUNT) & (u32::MAX >> COUNT);
+            if found.is_none_or(|found| age > found.age) {
+                found = Some(Oldest { shard, age, count: known & ((1 << COUNT) - 1) });
+            }
+        }
+        found
+    }
+
+    /// Each shard in turn, as often as it has pages in a queue. So a page stays for as long in a shard that many are put
+    /// into as in one that few are put into.
+    fn in_turn(&self, queue: usize) -> usize {
+        let of = |numbers: &[u32; QUEUES]| u64::from(numbers.get(queue).copied().unwrap_or(0));
+        let total = of(&self.sums()).max(1);
         let [others, trial] = &self.hands;
-        let hand = if takes_trial { trial } else { others };
+        let hand = if queue == 0 { trial } else { others };
         let state = hand.load(Relaxed);
         let (mut shard, mut due) = ((state >> 32) as usize % self.shards.len(), state & 0xffff_ffff);
         for _ in 0..LOOKS {
@@ -209,19 +254,12 @@ impl Census {
                 break;
             }
             shard = (shard + 1) % self.shards.len();
-            let queues = self
-                .shards
-                .get(shard)
-                .map_or([0; QUEUES], |queues| queues.each_ref().map(|n| n.load(Relaxed)));
-            let part = (mine(queues) * self.shards.len() as u64) << 16;
+            let lengths =
+                self.shards.get(shard).map(|shard| shard.lengths.each_ref().map(|n| n.load(Relaxed)));
+            let part = (of(&lengths.unwrap_or_default()) * self.shards.len() as u64) << 16;
             due = (due + part / total).min(64 << 16);
         }
         hand.store((shard as u64) << 32 | due, Relaxed);
         shard
     }
-}
-
-fn mean(old: u32, new: u32) -> u32 {
-    let new = new.min(1 << 16) * PARTS;
-    if old == 0 { new } else { old - old / PACE + new / PACE }
 }

@@ -8,6 +8,9 @@ use super::queues::Queues;
 use super::rule::Rule;
 use super::{Nodes, Policy};
 
+/// Pages that a new history is told of at an eviction.
+const TOLD: u32 = 32;
+
 /// Follows one rule.
 pub(super) struct Fixed(Queues);
 
@@ -32,7 +35,13 @@ impl Policy for Fixed {
     }
 
     fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool, must: bool) -> Option<u32> {
-        self.0.victim(nodes, grow, must)
+        let victim = self.0.victim(nodes, grow, must);
+        for _ in 0..TOLD {
+            if self.0.introduce(nodes).is_none() {
+                break;
+            }
+        }
+        victim
     }
 
     #[cfg(test)]
@@ -64,7 +73,7 @@ impl Adaptive {
 
 impl Policy for Adaptive {
     fn insert(&mut self, nodes: &mut dyn Nodes, token: u32) {
-        if self.evicts {
+        if self.queues.is_introduced() {
             let name = nodes.name(token);
             if self.learner.samples(name) {
                 self.learner.show(name);
@@ -91,7 +100,14 @@ impl Policy for Adaptive {
             self.evicts = true;
             self.pays = self.learner.claim();
         }
-        self.queues.victim(nodes, grow, must)
+        let victim = self.queues.victim(nodes, grow, must);
+        for _ in 0..TOLD {
+            let Some(name) = self.queues.introduce(nodes) else { break };
+            if self.learner.samples(name) {
+                self.learner.show(name);
+            }
+        }
+        victim
     }
 
     #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What is remembered of pages, those that are gone included: a cell of 4 bytes a name, in buckets of one cache line.
 //!
 //! In a victim cache a hit removes the page, so a policy that keeps its knowledge with the page forgets at every hit.
-//! Cells outlive pages. A name finds its cell again by its bucket and 17 more bits, so that one in 8,000 lookups of an
+//! Cells outlive pages. A name finds its cell again by its bucket and 14 more bits, so that one in 1,000 lookups of an
 //! unknown name meets a stranger's cell.
 
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use std::sync::Arc;
 use crate::arena::{Arena, BUCKET as WAYS, Cells};
 
 /// The clock of cells, in bits. It wraps, so cells older than half its range are swept.
-const CLOCK: u32 = 9;
+const CLOCK: u32 = 12;
 /// Puts, in capacities, after which a count is halved: what W-TinyLFU's sketch does (Einziger, Friedman and Manes, 2017).
 const AGEING: u64 = 10;
 /// Counts end at 7. On block traces 15 was no better and 3 was worse.
 const MOST: u32 = 7;
 
-// A cell, from bit 0: tag 17, time 9, count 3, fate 3. Fates start at 1, so that an empty cell is 0.
-const TAG: u32 = 17;
+// A cell, from bit 0: tag 14, time 12, count 3, fate 3. Fates start at 1, so that an empty cell is 0.
+const TAG: u32 = 14;
 const COUNT: u32 = TAG + CLOCK;
 const FATE: u32 = COUNT + 3;
 
@@ -246,10 +246,10 @@ mod tests {
             history.put(name(2), tick);
         }
         assert_eq!(history.recall(name(1), 170).map(|p| p.count), Some(2));
-        for tick in 170..500 {
+        for tick in 170..2400 {
             history.put(name(2), tick);
         }
-        assert_eq!(history.recall(name(1), 500), None);
+        assert_eq!(history.recall(name(1), 2400), None);
     }
 
     #[test]

@@ -26,15 +26,20 @@ const NAME_BYTES: usize = 2 * 24 + 2 * 4 + 10 + 32;
 /// Hits are counted in 1/65536.
 const ONE: u64 = 1 << 16;
 const WHOLE: u64 = 1 << 32;
-/// What a change costs, in hits for each page of the capacity, and where changing is known not to pay.
-const COST: u64 = ONE / 4;
+/// What a change costs, in hits for each page of the capacity: a cache that has not changed yet is all in the order of its
+/// puts, so that the first change costs little; each doubles it up to here.
+const FIRST: u64 = ONE / 32;
+const COST: u64 = ONE / 2;
+/// And where changing is known not to pay.
 const MOST_COST: u64 = 2 * ONE;
 /// Changing does not pay when its miniature is behind by so many hits for each page of the capacity.
 const BEHIND: u64 = ONE;
 /// Hits below which nothing is concluded.
 const NOISE: u64 = 4 * ONE;
-/// A rule has to be better by three hits in a thousand puts to gain on another.
-const DRIFT: u64 = 3 * ONE / 1000;
+/// The square of the deviations by which a lead differs from chance.
+const SURE: u64 = 16;
+/// A rule has to be better by three hits in two thousand puts to gain on another.
+const DRIFT: u64 = 3 * ONE / 2000;
 /// Where fewer than one put in so many is a miss, a change costs less: no more pages are lost than are missed.
 const RARE: u64 = 4;
 /// The ratio of misses is averaged over so many capacities.
@@ -143,9 +148,9 @@ struct Trials {
     /// Number of the rule that it follows.
     followed: usize,
     /// Hits by which each rule is ahead of the followed one, since they were last even.
-    ahead: [u64; TRIED.len()],
+    ahead: [Lead; TRIED.len()],
     /// Hits by which each rule is ahead of the miniature that changes.
-    better: [u64; TRIED.len()],
+    better: [Lead; TRIED.len()],
     /// What a change costs, in hits for each page.
     cost: u64,
     /// Misses a put, in 1/2^32.
@@ -159,9 +164,9 @@ impl Trials {
             fixed: TRIED.into_iter().map(|rule| Shadow::new(rule, arena)).collect(),
             changing: Shadow::new(rule(0), arena),
             followed: 0,
-            ahead: [0; TRIED.len()],
-            better: [0; TRIED.len()],
-            cost: COST,
+            ahead: [Lead::default(); TRIED.len()],
+            better: [Lead::default(); TRIED.len()],
+            cost: FIRST,
             misses: WHOLE,
         }
     }
@@ -191,12 +196,9 @@ impl Trials {
         self.misses += if hit { 0 } else { WHOLE / window };
         let scale = ((self.misses * RARE) >> 16).min(ONE);
         let drift = (DRIFT * scale) >> 16;
-        let gain = |sum: &mut u64, hit: bool, other: bool| {
-            *sum = (*sum + if hit { ONE } else { 0 }).saturating_sub(drift + if other { ONE } else { 0 });
-        };
         for ((its, ahead), better) in hits.into_iter().zip(&mut self.ahead).zip(&mut self.better) {
-            gain(ahead, its, hit);
-            gain(better, its, changing);
+            ahead.gain(its, hit, drift);
+            better.gain(its, changing, drift);
         }
         self.choose(pages, scale);
         self.followed
@@ -206,18 +208,19 @@ impl Trials {
         let (better, lead) = largest(&self.better);
         let hits = |each: u64| ((each * pages) >> 16) * scale + NOISE;
         let to = if lead > hits(BEHIND) {
-            self.cost = (2 * self.cost).min(MOST_COST);
-            self.better = [0; TRIED.len()];
-            self.ahead = [0; TRIED.len()];
+            self.cost = (2 * self.cost.max(COST)).min(MOST_COST);
+            self.better = [Lead::default(); TRIED.len()];
+            self.ahead = [Lead::default(); TRIED.len()];
             better
         } else {
             let (best, lead) = largest(&self.ahead);
             if lead <= hits(self.cost) {
                 return;
             }
-            for sum in &mut self.ahead {
-                *sum = sum.saturating_sub(lead);
+            for other in &mut self.ahead {
+                other.lose(lead);
             }
+            self.cost = self.cost.max((2 * self.cost).min(COST));
             best
         };
         self.followed = to;
@@ -225,12 +228,42 @@ impl Trials {
     }
 }
 
-/// The first of the largest numbers, and its place.
-fn largest(numbers: &[u64]) -> (usize, u64) {
+/// How far a rule is ahead of another since they were last even.
+#[derive(Clone, Copy, Default)]
+struct Lead {
+    /// Hits, in 1/65536.
+    hits: u64,
+    /// Puts that only one of the two had the page of.
+    apart: u64,
+}
+
+impl Lead {
+    fn gain(&mut self, its: bool, other: bool, drift: u64) {
+        self.apart += u64::from(its != other);
+        self.hits += if its { ONE } else { 0 };
+        self.lose(drift + if other { ONE } else { 0 });
+    }
+
+    fn lose(&mut self, hits: u64) {
+        self.hits = self.hits.saturating_sub(hits);
+        if self.hits == 0 {
+            self.apart = 0;
+        }
+    }
+
+    /// Whether it is more than what chance would do to two rules that are equally good.
+    fn is_sure(self) -> bool {
+        let hits = self.hits >> 16;
+        hits * hits > SURE * self.apart
+    }
+}
+
+/// The first of the largest leads that are no chance, and its place.
+fn largest(leads: &[Lead]) -> (usize, u64) {
     let mut found = (0, 0);
-    for (place, number) in numbers.iter().enumerate() {
-        if *number > found.1 {
-            found = (place, *number);
+    for (place, lead) in leads.iter().enumerate() {
+        if lead.hits > found.1 && lead.is_sure() {
+            found = (place, lead.hits);
         }
     }
     found

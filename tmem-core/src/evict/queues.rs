@@ -23,22 +23,21 @@ const QUEUE: u32 = 3;
 /// (W-TinyLFU's SLRU).
 const PROTECTED: u64 = 80;
 
+/// A page's turn is when it has waited for all but one part in so many of what the oldest has.
+const TURN: u32 = 4;
+
 /// Names remembered per page, at most, and the number above which there are at least [`FEWEST`] a page. LIRS needs to
 /// know a page when a loop longer than the cache comes round; 256 Ki cells take 1 MiB.
 const MOST_NAMES: usize = 8;
 const NAMES: usize = 1 << 18;
 const FEWEST: usize = 2;
-
-/// Pages that a new history is told of at an eviction.
-const TOLD: u32 = 8;
-
-/// Pages in a shard below which it goes by what is usual in all.
-const FEW: u32 = 64;
+/// Names remembered in the smallest shard: a chunk's and as many others.
+const LEAST_NAMES: usize = 128;
 
 /// Names remembered by a cache of so many pages.
 fn names(capacity: u32) -> usize {
     let pages = capacity as usize;
-    (pages * MOST_NAMES).min(NAMES).max(pages * FEWEST)
+    (pages * MOST_NAMES).clamp(LEAST_NAMES, NAMES).max(pages * FEWEST)
 }
 
 pub(super) struct Queues {
@@ -46,6 +45,8 @@ pub(super) struct Queues {
     pub(super) rule: Rule,
     census: Arc<Census>,
     seat: Seat,
+    /// The oldest page of each queue, as the other shards know it.
+    shown: [Option<u32>; QUEUES],
     history: Option<History>,
     /// The history that is to take its place.
     plan: Option<Plan>,
@@ -66,6 +67,7 @@ impl Queues {
             rule,
             census,
             seat: Seat::new(shard),
+            shown: [None; QUEUES],
             history: None,
             plan: None,
             remembers,
@@ -97,9 +99,21 @@ impl Queues {
         }
     }
 
-    fn tell(&mut self) {
+    /// Tells the other shards of what has changed.
+    fn tell(&mut self, nodes: &dyn Nodes) {
         let lengths = self.lengths();
         self.census.tell(&mut self.seat, lengths);
+        if self.history.is_none() || !self.census.is_small() {
+            return;
+        }
+        for (queue, list) in self.lists.iter().enumerate() {
+            let oldest = list.oldest();
+            let Some(shown) = self.shown.get_mut(queue).filter(|shown| **shown != oldest) else { continue };
+            *shown = oldest;
+            let past = oldest
+                .and_then(|oldest| self.history.as_mut()?.recall(nodes.name(oldest), self.census.now()));
+            self.census.tell_oldest(&self.seat, queue, past);
+        }
     }
 
     fn push(&mut self, nodes: &mut dyn Nodes, token: u32, marks: u32) {
@@ -120,7 +134,7 @@ impl Queues {
         let past = self.history.as_mut().and_then(|history| history.put(nodes.name(token), now));
         let marks = self.place(nodes, past);
         self.push(nodes, token, marks);
-        self.tell();
+        self.tell(nodes);
         if self.census.capacity() == 0 {
             return;
         }
@@ -128,20 +142,32 @@ impl Queues {
         let on_trial = self.census.on_trial();
         let room = self.census.capacity().saturating_sub(on_trial);
         if self.rule.promote == Promote::Sooner && marks == PROVEN && won + proven > room {
-            let from = if self.list(WON).len() > 0 { WON } else { PROVEN };
-            if self.list(from).oldest() != Some(token) {
+            let from = if won > 0 { WON } else { PROVEN };
+            if self.list(from).oldest() != Some(token) && self.is_turn(nodes, from) {
                 self.demote(nodes, from, TRIAL);
             }
         }
         if self.rule.compares() {
-            if u64::from(proven) > u64::from(room) * PROTECTED / 100 {
+            if u64::from(proven) > u64::from(room) * PROTECTED / 100 && self.is_turn(nodes, PROVEN) {
                 self.demote(nodes, PROVEN, WON);
             }
             if trial > on_trial {
                 self.demote(nodes, TRIAL, WON);
             }
         }
-        self.tell();
+        self.tell(nodes);
+    }
+
+    /// Whether the shard's oldest page of a queue is about as old as that of any shard, so that it is its turn.
+    fn is_turn(&mut self, nodes: &dyn Nodes, queue: u32) -> bool {
+        if !self.census.is_small() {
+            return true;
+        }
+        let Some(all) = self.census.oldest(queue as usize) else { return true };
+        let Some(oldest) = self.list(queue).oldest() else { return false };
+        let past =
+            self.history.as_mut().and_then(|history| history.recall(nodes.name(oldest), self.census.now()));
+        past.is_none_or(|past| past.age + past.age / TURN >= all.age)
     }
 
     /// The queue, and the marks, for a page of that past.
@@ -160,6 +186,11 @@ impl Queues {
                     || won + proven < room
                     || self.waited(nodes, PROVEN).is_none_or(|oldest| past.age < oldest)
             }
+            Promote::Seen => match past.fate {
+                Fate::TakenProven | Fate::TakenAgain | Fate::Taken => true,
+                Fate::Gone => past.age < TICKS,
+                Fate::Here => false,
+            },
             Promote::Twice => match past.fate {
                 Fate::TakenProven | Fate::TakenAgain => true,
                 Fate::Gone => past.age < TICKS,
@@ -169,7 +200,8 @@ impl Queues {
             Promote::WonOrSooner => {
                 past.fate == Fate::TakenProven
                     || past.fate == Fate::Gone && {
-                        let next = if self.list(WON).len() > 0 { WON } else { PROVEN };
+                        let [_, won, _] = self.census.sums();
+                        let next = if won > 0 { WON } else { PROVEN };
                         self.waited(nodes, next).is_none_or(|oldest| 2 * past.age < oldest)
                     }
             }
@@ -183,16 +215,11 @@ impl Queues {
 
     /// Ticks that the oldest page of a queue has waited, as far as known.
     fn waited(&mut self, nodes: &mut dyn Nodes, queue: u32) -> Option<u32> {
-        let oldest = self.list(queue).oldest();
-        let past =
-            oldest.and_then(|oldest| self.history.as_mut()?.recall(nodes.name(oldest), self.census.now()));
-        let usual = self.census.age(queue as usize, past.map(|past| past.age));
-        if self.few() { usual } else { past.map(|past| past.age) }
-    }
-
-    /// So few pages in the shard that its own oldest one tells little of the others'.
-    fn few(&self) -> bool {
-        self.len() < self.census.pages() && self.len() < FEW
+        if self.census.is_small() {
+            return self.census.oldest(queue as usize).map(|oldest| oldest.age);
+        }
+        let oldest = self.list(queue).oldest()?;
+        Some(self.history.as_mut()?.recall(nodes.name(oldest), self.census.now())?.age)
     }
 
     pub(super) fn remove(&mut self, nodes: &mut dyn Nodes, token: u32, taken: bool) {
@@ -207,7 +234,7 @@ impl Queues {
         if let Some(history) = &mut self.history {
             history.mark(nodes.name(token), fate);
         }
-        self.tell();
+        self.tell(nodes);
     }
 
     fn unlink(&mut self, nodes: &mut dyn Nodes, token: u32, queue: u32) {
@@ -220,22 +247,21 @@ impl Queues {
     /// Forgets all pages: their nodes are gone.
     pub(super) fn forget_all(&mut self) {
         self.lists = [List::new(), List::new(), List::new()];
+        self.shown = [None; QUEUES];
         self.untold = None;
-        self.tell();
+        self.census.tell(&mut self.seat, [0; QUEUES]);
     }
 
     /// Chooses the page to evict and forgets it. None when it holds no page, or when another shard's page should go
     /// first; with `must` only when it holds no page.
     pub(super) fn victim(&mut self, nodes: &mut dyn Nodes, grow: bool, must: bool) -> Option<u32> {
-        let pages = self.len();
-        if pages == 0 {
+        if self.len() == 0 {
             return None;
         }
         self.census.evicts();
         if grow {
-            self.plan(pages);
+            self.plan();
         }
-        self.tell_history(nodes);
         let [trial, won, proven] = self.lengths();
         let rivals = if won > 0 { WON } else { PROVEN };
         let from = match (self.census.takes_trial(), trial, won + proven) {
@@ -245,32 +271,42 @@ impl Queues {
             (_, 0, _) => rivals,
             _ => TRIAL,
         };
-        let mut victim = (self.list(from).oldest()?, from);
-        let [_, all_won, all_proven] = self.census.sums();
-        if from == TRIAL && self.rule.compares() && all_won + all_proven > 0 {
-            let (page, _) = victim;
-            let rival = self.list(rivals).oldest();
-            let count = rival.map(|rival| self.count(nodes, rival));
-            let usual = self.census.count(count);
-            let least = if self.few() { usual } else { count.unwrap_or(usual) };
-            if self.count(nodes, page) > least {
-                if let Some(rival) = rival {
+        let mut victim = self.list(from).oldest()?;
+        let mut queue = from;
+        if from == TRIAL && self.rule.compares() {
+            let count = self.count(nodes, victim);
+            match self.rival(nodes, rivals) {
+                Some((least, here)) if count > least => {
                     self.demote(nodes, TRIAL, WON);
-                    victim = (rival, rivals);
-                } else if !must {
-                    self.demote(nodes, TRIAL, WON);
-                    self.tell();
-                    return None;
+                    if here {
+                        (victim, queue) = (self.list(rivals).oldest()?, rivals);
+                    } else if must {
+                        (victim, queue) = (self.list(WON).oldest()?, WON);
+                    } else {
+                        self.tell(nodes);
+                        return None;
+                    }
                 }
+                _ => {}
             }
         }
-        let (victim, queue) = victim;
         self.unlink(nodes, victim, queue);
         if let Some(history) = &mut self.history {
             history.mark(nodes.name(victim), Fate::Gone);
         }
-        self.tell();
+        self.tell(nodes);
         Some(victim)
+    }
+
+    /// Count of the page that goes if one on trial stays, and whether it is in this shard.
+    fn rival(&mut self, nodes: &mut dyn Nodes, queue: u32) -> Option<(u32, bool)> {
+        if self.census.is_small() {
+            let [_, won, _] = self.census.sums();
+            let oldest = self.census.oldest(if won > 0 { WON } else { PROVEN } as usize)?;
+            return Some((oldest.count, false));
+        }
+        let rival = self.list(queue).oldest()?;
+        Some((self.count(nodes, rival), true))
     }
 
     fn count(&mut self, nodes: &mut dyn Nodes, token: u32) -> u32 {
@@ -279,26 +315,36 @@ impl Queues {
         past.map_or(0, |past| past.count)
     }
 
-    /// Whether the history is still to be made, or the capacity is no longer of the same order.
-    fn is_outgrown(&self, capacity: u32) -> bool {
-        let made = self.history.is_some();
-        if made { capacity / 2 > self.planned || self.planned / 8 > capacity } else { self.remembers }
+    /// Pages that the history is made for: the shard's, or what shards have on average, since small ones come and go.
+    fn size(&self) -> u32 {
+        self.len().max(self.census.average())
+    }
+
+    /// Whether the history is still to be made, or the pages are no longer of the same order.
+    fn is_outgrown(&self) -> bool {
+        if self.history.is_none() {
+            return self.remembers;
+        }
+        let least = self.planned.max((LEAST_NAMES / MOST_NAMES) as u32);
+        let grown = self.census.average() / 2 > least || self.len() / MOST_NAMES as u32 > least;
+        grown || self.planned / 8 > self.size().max((LEAST_NAMES / MOST_NAMES) as u32)
     }
 
     /// Bytes that the history will take from the next eviction on, and the old one until it is there.
     pub(super) fn wants(&self) -> usize {
         let old = self.history.as_ref().map_or(0, History::bytes);
-        if self.plan.is_some() || self.is_outgrown(self.len()) {
-            old + History::bytes_of(names(self.plan.as_ref().map_or(self.len(), Plan::capacity)))
+        if self.plan.is_some() || self.is_outgrown() {
+            old + History::bytes_of(names(self.plan.as_ref().map_or(self.size(), Plan::capacity)))
         } else {
             old
         }
     }
 
     /// Goes on making a history, which begins at the first eviction that may and whenever it is outgrown.
-    fn plan(&mut self, capacity: u32) {
-        if self.plan.is_none() && self.is_outgrown(capacity) {
-            self.plan = Plan::new(self.census.arena(), names(capacity), capacity);
+    fn plan(&mut self) {
+        if self.plan.is_none() && self.is_outgrown() {
+            let pages = self.size();
+            self.plan = Plan::new(self.census.arena(), names(pages), pages);
         }
         if self.plan.as_mut().is_some_and(Plan::go_on)
             && let Some(plan) = self.plan.take()
@@ -309,19 +355,22 @@ impl Queues {
         }
     }
 
-    /// Tells a new history of a few pages that were there before it, oldest first.
-    fn tell_history(&mut self, nodes: &mut dyn Nodes) {
-        for _ in 0..TOLD {
-            let Some(token) = self.untold else { return };
-            let now = self.census.now();
-            if let Some(history) = &mut self.history {
-                let name = nodes.name(token);
-                if history.recall(name, now).is_none() {
-                    history.put(name, now);
-                }
-            }
-            self.untold = self.list(PROVEN).younger(nodes, token);
+    /// Tells a new history of one of the pages that were there before it, oldest first, and returns its name.
+    pub(super) fn introduce(&mut self, nodes: &mut dyn Nodes) -> Option<u64> {
+        let token = self.untold?;
+        let (now, name) = (self.census.now(), nodes.name(token));
+        if let Some(history) = &mut self.history
+            && history.recall(name, now).is_none()
+        {
+            history.put(name, now);
         }
+        self.untold = self.list(PROVEN).younger(nodes, token);
+        Some(name)
+    }
+
+    /// Whether the history was told of all pages that were there before it.
+    pub(super) fn is_introduced(&self) -> bool {
+        self.history.is_some() && self.untold.is_none()
     }
 }
 

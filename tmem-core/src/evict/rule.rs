@@ -8,6 +8,9 @@ pub(super) enum Promote {
     /// One put again after a shorter time than the oldest proven page has waited: LIRS (Jiang and Zhang, 2002), with
     /// times in place of its stack. The page that makes room for it goes back on trial.
     Sooner,
+    /// One hit once, or evicted lately and put again: 2Q (Johnson and Shasha, 1994), and with a trial queue of half the
+    /// pages what ARC comes to when both of its halves are needed.
+    Seen,
     /// One hit twice, or evicted lately and put again: S3-FIFO (Yang et al., 2023).
     Twice,
     /// One hit after it left the trial queue by a comparison of counts: W-TinyLFU (Einziger et al., 2017).
@@ -38,9 +41,10 @@ pub(super) const S3_FIFO: Rule = Rule { trial: 10, promote: Promote::Twice };
 pub(super) const W_TINY_LFU: Rule = Rule { trial: 1, promote: Promote::Won };
 
 /// The rules that the default tries. The first is the one that a cache begins with.
-pub(super) const TRIED: [Rule; 5] = [
+pub(super) const TRIED: [Rule; 6] = [
     Rule { trial: 5, promote: Promote::WonOrSooner },
     Rule { trial: 20, promote: Promote::WonOrSooner },
+    Rule { trial: 50, promote: Promote::Seen },
     W_TINY_LFU,
     LIRS,
     LRU,
