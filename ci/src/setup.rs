@@ -8,13 +8,15 @@ use tmem_images::Requirement;
 use crate::command::{self, CommandError};
 
 /// What `cargo xtask torture` needs beside everything else: programs that its guests run.
-const TORTURE: [Requirement; 3] = [
+const TORTURE: [Requirement; 5] = [
     Requirement { package: "fio", why: "verified I/O in the guests of the torture" },
     Requirement { package: "stress-ng", why: "pressure on the memory of the guests of the torture" },
     Requirement {
         package: "xfsprogs",
         why: "makes, checks and defragments XFS in the guests of the torture",
     },
+    Requirement { package: "dmsetup", why: "disks that fail in the guests of the torture" },
+    Requirement { package: "bindfs", why: "a file system with a daemon in the guests of the torture" },
 ];
 
 /// Why the machine could not be set up.

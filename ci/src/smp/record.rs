@@ -114,6 +114,13 @@ impl Record {
         }
     }
 
+    /// A line for each finding.
+    pub(super) fn found(&self) -> Vec<String> {
+        let line =
+            |finding: &Finding| format!("{} ({}): {}", finding.what, finding.kernel, finding.log.display());
+        self.findings.iter().map(line).collect()
+    }
+
     /// One line for people.
     pub(super) fn line(&self) -> String {
         let pages: u64 = self.operations.values().sum();

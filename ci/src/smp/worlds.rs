@@ -3,7 +3,24 @@
 use tmem_images::{KernelId, Series};
 
 use crate::torture::world::{Script, TEST_HOST, World};
-use crate::torture::worlds::{ALL, BAD_HOST, DEVICE, FAKE_STORE, FAULTS, FULL, ROOMY, STOCK, TRICKS, XFS};
+use crate::torture::worlds::{
+    ALL, BAD_HOST, CANARY, DEVICE, FAKE_STORE, FAULTS, FULL, ROOMY, STOCK, TRICKS, XFS,
+};
+
+/// What swap can lie on, and who else wants its pages.
+const SWAPS: &str = "swap_with_cluster_readahead,swap_with_cluster_readahead_and_refusals,swap_on_zram,swap_on_a_ram_disk,\
+swap_with_zswap_behind,swap_with_zswap_that_may_not_write_back,swap_file_on_ext4,swap_file_on_xfs,swap_shmem_huge,\
+swap_paged_out_on_demand,swap_pinned_pages,swap_piped_pages,both_without_lru_gen";
+
+/// Disks that fail, fill up and go.
+const DISKS: &str = "disk_refuses_writeback_of_ext4,disk_refuses_writeback_of_xfs,disk_refuses_direct_writes_of_ext4,\
+disk_refuses_direct_writes_of_xfs,disk_refuses_aio_and_io_uring_of_ext4,disk_refuses_aio_and_io_uring_of_xfs,\
+disk_refuses_reads_of_ext4,disk_refuses_reads_of_xfs,disk_is_full,disk_quota_is_full,disk_is_remounted_ext4,disk_is_remounted_xfs,\
+disk_is_shut_down_ext4,disk_is_shut_down_xfs,disk_fails_at_random_ext4,disk_fails_at_random_xfs";
+
+/// File systems on files of others, and files that share or exchange blocks.
+const LAYERS: &str = "layer_overlay,layer_loop,layer_fuse,layer_huge_pages_of_programs_ext4,layer_huge_pages_of_programs_xfs,\
+layer_deduplicated,layer_exchanged_ranges";
 
 /// A good world: everything fits.
 const GOOD: World = World {
@@ -19,9 +36,20 @@ const STOCK_DEVICE: World = World {
     name: "device-6.12",
     what: "a host inside the driver, Debian's kernel 6.12",
     kernel: KernelId::Stock(Series::V6_12),
+    // What these kernels, without KASAN, can tell of memory that is used after it was freed is where it is poisoned. Of this size are
+    // the driver's plugs.
+    boot: "slub_debug=FZPU,kmalloc-4k",
     script: Script::Device(TEST_HOST),
     scenarios: STOCK,
     ..ROOMY
+};
+
+/// What of [`WORLDS`] is soon shown and needs no program but busybox, the workload and what is compiled here.
+pub(crate) const QUICK: World = World {
+    name: "quick",
+    what: "a back end in the guest: swapoff under load, two areas, a full store, pages paged out on demand",
+    scenarios: "swapoff_under_pressure,swap_two_areas_do_not_touch,swap_store_is_full,swap_paged_out_on_demand",
+    ..GOOD
 };
 
 /// All of them.
@@ -49,6 +77,45 @@ pub(crate) static WORLDS: &[World] = &[
         ..GOOD
     },
     World {
+        name: "swaps",
+        what: "disks that turn, devices like memory, zswap, files, huge pages, pins, pipes",
+        scenarios: SWAPS,
+        ..GOOD
+    },
+    World {
+        name: "disks",
+        what: "disks that fail, fill up, are remounted, shut down",
+        scenarios: DISKS,
+        ..GOOD
+    },
+    World {
+        name: "layers",
+        what: "overlay, loop, FUSE, huge pages of programs, shared and exchanged blocks",
+        scenarios: LAYERS,
+        ..GOOD
+    },
+    World {
+        name: "no-memory",
+        what: "allocations below tmem fail",
+        scenarios: "both_while_allocations_fail",
+        ..GOOD
+    },
+    World {
+        name: "memcg-v1",
+        what: "memory limited by the older kind of groups",
+        variables: &["CGROUP_V1=1"],
+        scenarios: "swap_pages_come_back,clean_torture,swapoff_under_pressure,both_at_once",
+        ..GOOD
+    },
+    World {
+        name: "poisoned",
+        what: "freed memory holds what nobody mistakes for data: both uses, refusals, and a back end that goes",
+        boot: "slub_debug=FZPU page_poison=1",
+        scenarios: "swap_refusals_go_to_the_disk,clean_torture_with_loss,clean_back_end_comes_and_goes,both_at_once",
+        ..GOOD
+    },
+    CANARY,
+    World {
         name: "faults",
         what: "a host inside the driver answers -EFAULT to puts, flushes or gets of the kernel's hooks",
         variables: &["OPTIONS=test_pages=60000"],
@@ -71,6 +138,14 @@ pub(crate) static WORLDS: &[World] = &[
         ..STOCK_DEVICE
     },
     STOCK_DEVICE,
+    World {
+        name: "poisoned-6.12",
+        what: "refusals in large folios while freed memory is poisoned, with Debian's kernel 6.12",
+        boot: "slub_debug=FZPU",
+        scenarios: "refused_puts_go_to_the_backing_disk,refused_puts_in_company_go_to_the_backing_disk,\
+                    huge_pages_refused_in_the_middle,overwrites_move_between_tmem_and_disk",
+        ..STOCK_DEVICE
+    },
     World {
         name: "bad-host-6.12",
         what: "refusals, faults and lost pages with Debian's kernel 6.12",

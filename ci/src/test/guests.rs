@@ -92,6 +92,11 @@ pub(super) fn bad_hosts(context: &Context, name: &str) -> Ending {
     run().into()
 }
 
+/// The kernel's side on four processors at once.
+pub(super) fn smp(_: &Context, name: &str) -> Ending {
+    crate::smp::quick(&Context::dir().join(name), &Context::log(name)).into()
+}
+
 /// The lab itself.
 pub(super) fn lab(context: &Context, name: &str) -> Ending {
     let command = "test -c /dev/kvm && tmem --version && uname -r > /out/release && exit 7";

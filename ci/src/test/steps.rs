@@ -78,6 +78,11 @@ pub(super) static STEPS: &[Step] = &[
         disk::disk,
     ),
     guest(
+        "linux-smp",
+        "a tmem-aware kernel on 4 processors at once, in plain QEMU with the store inside: swap, full store, swapoff, MADV_PAGEOUT",
+        guests::smp,
+    ),
+    guest(
         "linux-ends",
         "Linux guests power off, reset in every way, halt, panic, die and are stopped, each alone",
         ends::ends,

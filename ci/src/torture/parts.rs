@@ -9,7 +9,7 @@ use crate::lab::Added;
 use crate::lab::trial::TrialError;
 
 /// Programs of this machine that the scenarios need: name, Debian package.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("fio", "fio"),
     ("stress-ng", "stress-ng"),
     ("mkfs.ext4", "e2fsprogs"),
@@ -17,7 +17,14 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("mkfs.xfs", "xfsprogs"),
     ("xfs_repair", "xfsprogs"),
     ("xfs_io", "xfsprogs"),
+    ("xfs_db", "xfsprogs"),
+    ("xfs_quota", "xfsprogs"),
+    ("dmsetup", "dmsetup"),
+    ("bindfs", "bindfs"),
 ];
+
+/// What patches/test/guest.sh reads.
+const SCRIPTS: [&str; 5] = ["hosts", "traces", "swaps", "disks", "layers"];
 
 /// Files of this machine.
 #[derive(Debug)]
@@ -32,7 +39,13 @@ pub(crate) struct Parts {
 impl Parts {
     /// Makes them, or finds them in the cache; what is compiled goes to `dir`.
     pub(crate) fn make(dir: &Path) -> Result<Self, TrialError> {
-        let images = crate::images::open()?;
+        let few = Self::few(dir)?;
+        let programs = Some(programs(&few.images)?);
+        Ok(Self { programs, ..few })
+    }
+
+    /// Those that need no program of this machine but its compiler.
+    pub(crate) fn few(dir: &Path) -> Result<Self, TrialError> {
         let linux = crate::paths::root().join("guest-driver/linux");
         let sources = |folder: &str, names: &[&str]| -> Vec<_> {
             names.iter().map(|name| linux.join(folder).join(name)).collect()
@@ -41,21 +54,18 @@ impl Parts {
         let program = |name: &str, sources: &[PathBuf]| {
             command::compile(sources, &[], &dir.join(name)).map(|program| (format!("/opt/{name}"), program))
         };
-        let files = vec![
+        let mut files = vec![
             program("coherency", &coherency)?,
             program("edges", &sources("patches/test", &["edges.c"]))?,
+            program("blocks", &sources("patches/test", &["blocks.c"]))?,
+            program("borrowers", &sources("patches/test", &["borrowers.c"]))?,
             program("kexec", &sources("test", &["kexec.c"]))?,
             ("/opt/hooks.sh".to_owned(), linux.join("patches/test/guest.sh")),
-            ("/opt/hosts.sh".to_owned(), linux.join("patches/test/hosts.sh")),
-            ("/opt/traces.sh".to_owned(), linux.join("patches/test/traces.sh")),
         ];
-        let programs = Some(programs(&images)?);
-        Ok(Self { images, files, programs })
-    }
-
-    /// Those that need no program of this machine.
-    pub(crate) fn few() -> Result<Self, TrialError> {
-        Ok(Self { images: crate::images::open()?, files: Vec::new(), programs: None })
+        files.extend(
+            SCRIPTS.map(|name| (format!("/opt/{name}.sh"), linux.join(format!("patches/test/{name}.sh")))),
+        );
+        Ok(Self { images: crate::images::open()?, files, programs: None })
     }
 
     /// Whether there is a disk of programs.
@@ -90,7 +100,7 @@ impl Parts {
         files.push(("/opt/test-host/tmem.ko".to_owned(), module(DriverKind::TestHost)?));
         let mut modules = vec!["ext4".to_owned()];
         if kernel.is_tmem_aware() {
-            modules.push("xfs".to_owned());
+            modules.extend(["xfs", "zram"].map(str::to_owned));
             files.push(("/opt/fakestore.ko".to_owned(), module(DriverKind::FakeStore)?));
             files.push(("/opt/canary.ko".to_owned(), module(DriverKind::Canary)?));
         }

@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) transport: &'static str,
     /// What `tmem run` is told about the guest's tmem.
     pub(crate) tmem: &'static str,
+    /// Further words for the kernel.
+    pub(crate) boot: &'static str,
     /// Variables for the script; `OPTIONS` are further parameters of the driver.
     pub(crate) variables: &'static [&'static str],
     /// Who runs the scenarios.
@@ -142,14 +144,12 @@ impl World {
         let variables: String = self.variables.iter().map(|variable| format!("{variable},")).collect();
         let root =
             if setting.programs { "guest.root=/dev/vdc" } else { "guest.run=/bin/busybox,--install,-s,/bin" };
-        // Debian's cloud kernels have none; what they, without KASAN, can tell of memory that is used after it was freed is where it is
-        // poisoned. Of this size are the driver's plugs.
-        let (xfs, poison) =
-            if self.kernel.is_tmem_aware() { (",xfs", "") } else { ("", " slub_debug=FZPU,kmalloc-4k") };
+        // Debian's cloud kernels have none.
+        let xfs = if self.kernel.is_tmem_aware() { ",xfs" } else { "" };
         format!(
-            "console=ttyS0 panic=-1 quiet mitigations=off nokaslr{poison} guest.modules=virtio_mmio,virtio_blk,ext4{xfs} \
+            "console=ttyS0 panic=-1 quiet mitigations=off nokaslr {} guest.modules=virtio_mmio,virtio_blk,ext4{xfs} \
              {root} guest.run=env,SECONDS_OF_STRESS={},ROUND={},{variables}{script},{scenarios}",
-            setting.seconds, setting.round,
+            self.boot, setting.seconds, setting.round,
         )
     }
 
@@ -186,13 +186,16 @@ impl World {
 mod tests {
     use super::super::worlds::{QUICK, WORLDS};
     use super::*;
-    use crate::smp::worlds::WORLDS as SMP_WORLDS;
+    use crate::smp::worlds::{QUICK as SMP_QUICK, WORLDS as SMP_WORLDS};
 
     /// The scripts that have the scenarios.
     const HOOKS: &str = concat!(
         include_str!("../../../guest-driver/linux/patches/test/guest.sh"),
         include_str!("../../../guest-driver/linux/patches/test/hosts.sh"),
         include_str!("../../../guest-driver/linux/patches/test/traces.sh"),
+        include_str!("../../../guest-driver/linux/patches/test/swaps.sh"),
+        include_str!("../../../guest-driver/linux/patches/test/disks.sh"),
+        include_str!("../../../guest-driver/linux/patches/test/layers.sh"),
     );
     const DEVICE: &str = include_str!("../../../guest-driver/linux/test/guest.sh");
 
@@ -201,7 +204,7 @@ mod tests {
 
     #[test]
     fn every_scenario_of_every_world_is_in_its_script() {
-        for world in WORLDS.iter().chain(SMP_WORLDS).chain([&QUICK]) {
+        for world in WORLDS.iter().chain(SMP_WORLDS).chain([&QUICK, &SMP_QUICK]) {
             let script = if matches!(world.script, Script::Hooks(_)) { HOOKS } else { DEVICE };
             for scenario in world.all() {
                 assert!(script.contains(&format!("scenario_{scenario}()")), "{}: {scenario}", world.name);

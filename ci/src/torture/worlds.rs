@@ -65,6 +65,7 @@ pub(crate) const ROOMY: World = World {
     store: "768M",
     transport: "auto",
     tmem: "enabled = true",
+    boot: "",
     variables: &[],
     script: Script::Hooks(REAL),
     scenarios: ALL,
@@ -75,7 +76,7 @@ pub(crate) const ROOMY: World = World {
 };
 
 /// About the debug kernel itself.
-const CANARY: World = World {
+pub(crate) const CANARY: World = World {
     name: "canary",
     what: "a module does what lockdep and KASAN have to notice (--kernel debug)",
     kernel: KernelId::Debug,

@@ -558,4 +558,5 @@ for name; do
 done
 # What went back and forth, for the record of whoever watches.
 for what in puts gets flushes; do eval "echo counted device_$what \${all_$what:-0}"; done
+count_races
 exit $fails

@@ -5,13 +5,14 @@
 #
 #   guest.sh [SCENARIO]...
 #
-# Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, xfsprogs, tmem-workload (images/workload), coherency and edges (beside
-# this file), and two spare disks: SWAP (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
+# Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, xfsprogs, dmsetup, bindfs, tmem-workload (images/workload), coherency, edges,
+# blocks and borrowers (beside this file), and two spare disks: SWAP (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
 # back end; with tmem.ko in its place, or none (STORE=), the scenarios that need the fake store's tricks are skipped.
 # OPTIONS has further parameters for it.
 # OFFERS (default "swap,clean") is what goes to the store, where the options or the host keep a use out.
 # LISTENS (default empty) says that the host reads the console and does what hosts.sh asks for.
 # ROUND (default 0) makes the torture do other things than in another round.
+# CGROUP_V1 (default empty) says that memory is limited by the older kind of groups.
 # CANARY (default ./canary.ko) is a module that misbehaves, for the scenario about kernels with lockdep and KASAN.
 # Prints "ok NAME", "skip NAME reason" or "FAIL NAME reason"; exits with the number of failures.
 
@@ -27,6 +28,7 @@ COUNTERS=/sys/kernel/tmem
 THP=/sys/kernel/mm/transparent_hugepage
 MNT=/mnt
 CGROUP=/sys/fs/cgroup/tmem-test
+[ -z "$CGROUP_V1" ] || CGROUP=/tmp/memory/tmem-test
 fails=0
 here=$(cd "$(dirname "$0")" && pwd)
 self=$here/$(basename "$0")
@@ -39,6 +41,12 @@ complaints_sh=$here/complaints.sh
 . "$here/hosts.sh"
 # shellcheck source=traces.sh
 . "$here/traces.sh"
+# shellcheck source=swaps.sh
+. "$here/swaps.sh"
+# shellcheck source=disks.sh
+. "$here/disks.sh"
+# shellcheck source=layers.sh
+. "$here/layers.sh"
 case $STORE in '' | /*) ;; *) STORE=$PWD/$STORE ;; esac
 case $CANARY in /*) ;; *) CANARY=$PWD/$CANARY ;; esac
 # Programs leave files where they are.
@@ -107,8 +115,14 @@ large_folios() { echo always >$THP/enabled; }
 # its way to a slow disk; at MOST (default: twice as much) it is.
 limited() {
 	mkdir -p $CGROUP
-	echo "$1"M >$CGROUP/memory.high
-	echo "${MOST:-$(($1 * 2))M}" >$CGROUP/memory.max
+	if [ -n "$CGROUP_V1" ]; then
+		# There is no limit here that only makes wait.
+		echo "${MOST:-$(($1 * 2))M}" | sed 's/^max$/-1/' >$CGROUP/memory.limit_in_bytes
+		echo $(($1 << 20)) >$CGROUP/memory.soft_limit_in_bytes
+	else
+		echo "$1"M >$CGROUP/memory.high
+		echo "${MOST:-$(($1 * 2))M}" >$CGROUP/memory.max
+	fi
 	shift
 	sh -c 'echo $$ >'$CGROUP'/cgroup.procs; exec "$@"' sh "$@"
 }
@@ -757,6 +771,15 @@ scenario_kernel_complaints_are_seen() {
 	! still_looking || wrong "lockdep is said to be on after its report"
 }
 
+kill_group() {
+	if [ -n "$CGROUP_V1" ]; then
+		# shellcheck disable=SC2046 # words, on purpose
+		kill -9 $(cat $CGROUP/cgroup.procs) 2>/dev/null || true
+	else
+		echo 1 >$CGROUP/cgroup.kill
+	fi
+}
+
 run() {
 	reason='' skip=''
 	mkdir -p $CGROUP
@@ -777,10 +800,10 @@ run() {
 	esac
 	echo madvise >$THP/enabled
 	# A job that failed leaves its reader, which keeps the files in use.
-	while ! echo 1 >$CGROUP/cgroup.kill || grep -q . $CGROUP/cgroup.procs; do sleep 1; done
+	while ! kill_group || grep -q . $CGROUP/cgroup.procs; do sleep 1; done
+	for area in $(sed -n 's/^\(\/[^ \t]*\).*/\1/p' /proc/swaps); do swapoff "$area"; done
+	umount $MNT/top 2>/dev/null
 	umount $MNT 2>/dev/null
-	swapoff "$SWAP" 2>/dev/null
-	swapoff "$DISK" 2>/dev/null
 	[ -z "$STORE" ] || rmmod "$module" 2>/dev/null
 	rmdir $CGROUP 2>/dev/null
 	# Of messages the log may have lost some, the counter has them all.
@@ -797,10 +820,14 @@ mkdir -p $MNT
 echo 60 >/proc/sys/kernel/hung_task_timeout_secs
 echo 1000 >/proc/sys/kernel/hung_task_warnings
 [ -e /sys/fs/cgroup/cgroup.subtree_control ] || mount -t cgroup2 none /sys/fs/cgroup
-echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+if [ -n "$CGROUP_V1" ]; then
+	mkdir -p /tmp/memory && mount -t cgroup -o memory none /tmp/memory
+else
+	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+fi
 dmesg -c >/dev/null
 # Those for a host that is bad, and those about a reset, run when they are asked for.
-[ $# -gt 0 ] || set -- $(sed -n 's/^scenario_\([a-z_]*\)().*/\1/p' "$self" "$here/hosts.sh" "$here/traces.sh" | grep -v -e no_driver -e _reset -e complaints_are_seen)
+[ $# -gt 0 ] || set -- $(sed -n 's/^scenario_\([a-z_]*\)().*/\1/p' "$self" "$here"/*s.sh | grep -v -e no_driver -e _reset -e complaints_are_seen)
 for scenario; do
 	if ! still_looking; then
 		echo "FAIL $scenario lockdep is off before it starts"
@@ -812,4 +839,5 @@ done
 for c in $COUNTERS/*_puts $COUNTERS/*_gets $COUNTERS/*_flushes; do
 	[ ! -f "$c" ] || echo "counted ${c##*/} $(cat "$c")"
 done
+count_races
 exit $fails
