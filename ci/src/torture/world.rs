@@ -144,10 +144,10 @@ impl World {
         let variables: String = self.variables.iter().map(|variable| format!("{variable},")).collect();
         let root =
             if setting.programs { "guest.root=/dev/vdc" } else { "guest.run=/bin/busybox,--install,-s,/bin" };
-        // Debian's cloud kernels have none.
-        let xfs = if self.kernel.is_tmem_aware() { ",xfs" } else { "" };
+        // Debian's cloud kernels have no XFS.
+        let more = if self.kernel.is_tmem_aware() { ",xfs,zram" } else { "" };
         format!(
-            "console=ttyS0 panic=-1 quiet mitigations=off nokaslr {} guest.modules=virtio_mmio,virtio_blk,ext4{xfs} \
+            "console=ttyS0 panic=-1 quiet mitigations=off nokaslr {} guest.modules=virtio_mmio,virtio_blk,ext4{more} \
              {root} guest.run=env,SECONDS_OF_STRESS={},ROUND={},{variables}{script},{scenarios}",
             self.boot, setting.seconds, setting.round,
         )

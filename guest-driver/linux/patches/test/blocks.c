@@ -5,6 +5,7 @@
  *   blocks same FILE		reads each page through the page cache and past it; both have to say the same
  *   blocks damage FILE WRITES	writes single sectors and pages past the page cache while others read it; that a write fails
  *	is no fault here, the disk being one that fails
+ *   blocks shutdown DIR HOW	ends the file system at once (FS_IOC_SHUTDOWN; 0: after what is under way, 1: after its log, 2: as it is)
  *   blocks exchange ONE TWO	exchanges the blocks of two files of XFS (XFS_IOC_EXCHANGE_RANGE)
  *
  * Exits with 1 if a page is not what it has to be.
@@ -37,6 +38,8 @@ struct exchange_range {
 	uint64_t length;
 	uint64_t flags;
 };
+/* The same number for ext4 and XFS. */
+#define IOC_SHUTDOWN		_IOR('X', 125, uint32_t)
 #define XFS_IOC_EXCHANGE_RANGE	_IOW('X', 129, struct exchange_range)
 
 static int file_open(const char *path, int flags, long *size)
@@ -128,6 +131,15 @@ static int damage(const char *path, long writes)
 	return 0;
 }
 
+static int shut_down(const char *path, uint32_t how)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0 || ioctl(fd, IOC_SHUTDOWN, &how))
+		err(2, "%s", path);
+	return 0;
+}
+
 static int exchange(const char *one, const char *two)
 {
 	long size, other;
@@ -148,7 +160,9 @@ int main(int argc, char **argv)
 		return same(argv[2]);
 	if (argc == 4 && !strcmp(argv[1], "damage"))
 		return damage(argv[2], atol(argv[3]));
+	if (argc == 4 && !strcmp(argv[1], "shutdown"))
+		return shut_down(argv[2], atoi(argv[3]));
 	if (argc == 4 && !strcmp(argv[1], "exchange"))
 		return exchange(argv[2], argv[3]);
-	errx(2, "blocks same FILE, blocks damage FILE WRITES, or blocks exchange ONE TWO");
+	errx(2, "blocks same FILE, blocks damage FILE WRITES, blocks shutdown DIR HOW, or blocks exchange ONE TWO");
 }

@@ -104,12 +104,12 @@ scenario_layer_deduplicated() {
 }
 
 # XFS_IOC_EXCHANGE_RANGE, of 6.10: the feature's bit is newer than mkfs.xfs of Debian 12, and repair knows it only when it is gone.
-exchange_bit() { xfs_db -x -c 'sb 0' -c "write features_incompat $1" "$DISK" >/tmp/bit.log 2>&1 || { cat /tmp/bit.log; wrong "xfs_db"; }; }
+exchange_bit() { xfs_db -x -c 'sb 0' -c "write -d features_incompat $1" "$DISK" >/tmp/bit.log 2>&1 || { cat /tmp/bit.log; wrong "xfs_db"; }; }
 
 scenario_layer_exchanged_ranges() {
 	load clean && new_xfs || return 1
 	umount $MNT
-	bits=$(xfs_db -c 'sb 0' -c 'p features_incompat' "$DISK" | sed 's/.*= //')
+	bits=$(xfs_db -c 'sb 0' -c 'p features_incompat' "$DISK" 2>/dev/null | sed 's/.*= //')
 	exchange_bit $((bits | 64)) || return 1
 	mount -t xfs "$DISK" $MNT 2>/dev/null || { exchange_bit $((bits)); skip="needs XFS with exchanged ranges"; return 2; }
 	for f in one two; do dd if=/dev/urandom of=$MNT/$f bs=1M count=20 2>/dev/null; done

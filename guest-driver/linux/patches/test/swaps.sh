@@ -30,7 +30,7 @@ scenario_swap_with_cluster_readahead_and_refusals() {
 # Devices that are as fast as memory: no readahead, no swap cache for a page that one process has (SWP_SYNCHRONOUS_IO).
 scenario_swap_on_zram() {
 	need_fake || return 2
-	[ -e /sys/block/zram0 ] || insmod /modules/zram.ko || { skip="needs zram"; return 2; }
+	need_file /sys/block/zram0 zram || return 2
 	for every in 0 3 1; do
 		echo 200M >/sys/block/zram0/disksize || { wrong "zram"; return 1; }
 		load swap refuse_every=$every || return 1
@@ -165,8 +165,9 @@ scenario_both_without_lru_gen() {
 fail() {
 	at=/sys/kernel/debug/$1
 	if [ "$2" != 0 ]; then
-		# From the first to the last of the kernel's own; modules lie elsewhere.
-		grep -E '^[0-9a-f]+ [tT] tmem_[a-z0-9_]*$' /proc/kallsyms | sort >/tmp/symbols
+		# From the first to the last of the kernel's own; what runs at boot only, and modules, lie behind its text.
+		end=$(sed -n 's/ T _etext$//p' /proc/kallsyms)
+		grep -E '^[0-9a-f]+ [tT] tmem_[a-z0-9_]*$' /proc/kallsyms | sort | awk -v end="$end" '$1 < end' >/tmp/symbols
 		[ -s /tmp/symbols ] || { wrong "no symbols"; return 1; }
 		echo "0x$(sed -n '1s/ .*//p' /tmp/symbols)" >"$at"/require-start
 		echo "0x$(sed -n '$s/ .*//p' /tmp/symbols)" >"$at"/require-end
@@ -174,6 +175,7 @@ fail() {
 		echo N >"$at"/ignore-gfp-wait
 		echo 0 >"$at"/verbose
 		echo -1 >"$at"/times
+		[ ! -e "$at"/min-order ] || echo 0 >"$at"/min-order
 	fi
 	echo "$2" >"$at"/probability
 }
