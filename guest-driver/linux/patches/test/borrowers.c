@@ -87,10 +87,17 @@ static struct {
 
 static void *reclaimer(void *unused)
 {
+	volatile unsigned char *bytes = reclaim.at;
+	long i;
+
 	(void)unused;
-	while (!atomic_load(&reclaim.over))
+	while (!atomic_load(&reclaim.over)) {
+		/* What is not mapped is not asked for. */
+		for (i = 0; i < reclaim.bytes; i += PAGE)
+			(void)bytes[i];
 		if (madvise(reclaim.at, reclaim.bytes, MADV_PAGEOUT) && errno != EAGAIN)
 			err(2, "MADV_PAGEOUT");
+	}
 	return NULL;
 }
 

@@ -21,7 +21,7 @@ flaky() {
 }
 
 # On: the scenario's disk is the mapping. Off again: it is the disk.
-flaky_on() { disk=$DISK; flaky && DISK=/dev/mapper/$FLAKY; }
+flaky_on() { disk=$DISK; flaky && DISK=/dev/$(dmsetup info -c --noheadings -o blkdevname $FLAKY); }
 flaky_off() { dmsetup remove --noudevsync --retry $FLAKY && DISK=$disk || wrong "dmsetup remove"; }
 
 # with_flaky FUNCTION ARGUMENT...: leaves nothing behind.
@@ -193,6 +193,7 @@ remounts_on() {
 	load clean && "$@" || return 1
 	for f in one two; do dd if=/dev/urandom of=$MNT/$f bs=1M count=20 2>/dev/null; done
 	one=$(md5sum <$MNT/one) two=$(md5sum <$MNT/two)
+	fill_store $MNT/one || return 1
 	rm -f /tmp/enough
 	limited 12 sh -c "until [ -e /tmp/enough ]; do cat $MNT/one $MNT/two >/dev/null; done" &
 	reader=$!
@@ -202,6 +203,9 @@ remounts_on() {
 		mount -o remount,rw $MNT || { wrong "remount,rw"; return 1; }
 		dd if=/dev/urandom of=$MNT/one bs=1M count=20 conv=notrunc 2>/dev/null
 		one=$(md5sum <$MNT/one)
+		# Read again, they are the reader's, who has no room for them.
+		sync
+		echo 1 >/proc/sys/vm/drop_caches
 		[ "$two" = "$(limited 12 md5sum <$MNT/two)" ] || { wrong "different when writable again"; return 1; }
 	done
 	touch /tmp/enough

@@ -7,7 +7,7 @@ need_file() { [ -e "$1" ] || { skip="needs a kernel with $2"; return 1; }; }
 # swap_here DEVICE: work under pressure on this area instead of the disk, as `on` says: every page of it is right.
 swap_here() {
 	mkswap "$1" >/dev/null && swapon "$1" || { wrong "cannot swap on $1"; return 1; }
-	swap_pressure && swap_work --mix random=50 && swapoff "$1" || { wrong "${reason:-swapoff failed}"; return 1; }
+	swap_pressure && swap_work --mix text=50:random=50 && swapoff "$1" || { wrong "${reason:-swapoff failed}"; return 1; }
 }
 
 # A disk that turns: neighbours are read with a page, and folios are split before they are swapped.
