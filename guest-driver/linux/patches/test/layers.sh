@@ -55,6 +55,8 @@ scenario_layer_fuse() {
 	sum=$(md5sum <$MNT/below/file)
 	# Memory of others in the daemon's group, so that the daemon is swapped.
 	MOST=max start_load 32 64M
+	# Nobody is made to wait for being above the line; who is above it gives something back.
+	echo 48M >$CGROUP/memory.max && echo max >$CGROUP/memory.high || { wrong "no limit"; return 1; }
 	for _ in 1 2 3 4; do
 		load_makes swap_puts 2000 || return 1
 		[ "$sum" = "$(md5sum <$MNT/top/file)" ] || { wrong "the file is different"; return 1; }
