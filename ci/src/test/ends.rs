@@ -37,14 +37,14 @@ const LINES: [(&str, &str); 4] = [
 pub(super) const STOPPED: i32 = 130;
 
 /// Presses a guest's power button until that has ended, waits for the end of all but the last, asks where that one stands (SIGQUIT) and
-/// stops it (SIGINT, which is Ctrl-C).
-const SCRIPT: &str = "truncate -s 16M /tmp/disk.img; \
+/// stops it (SIGINT, which is Ctrl-C). What the guests say is shown as it comes, so that the lab sees that they go on.
+const SCRIPT: &str = "truncate -s 16M /tmp/disk.img; touch /tmp/said; tail -f /tmp/said & tail=$!; \
      tmem --log info run /lab/ends.toml --control /tmp/control --report /out/report.json > /tmp/said 2>&1 & \
      until tmem control /tmp/control stop button 2>&1 | grep -q 'has ended'; do usleep 500000; done; \
      until [ \"$(grep -c ' ended ' /tmp/said)\" = 12 ]; do usleep 200000; done; \
      kill -QUIT $!; \
      until grep -q 'stays vcpu0: rip' /tmp/said; do usleep 200000; done; \
-     kill -INT $!; wait $!; status=$?; cat /tmp/said; exit $status";
+     kill -INT $!; wait $!; status=$?; kill $tail; cat /tmp/said; exit $status";
 
 /// Runs it.
 pub(super) fn ends(context: &Context, name: &str) -> Ending {
