@@ -178,3 +178,16 @@ fn cpuid_when_the_guest_asks_names_the_hypervisor_and_no_nested_one() {
     assert_eq!(regs.rsi & (vmx | monitor | pdcm | hypervisor), hypervisor);
     assert_eq!((regs.rax, regs.rbx, regs.rdx), (0, 0, 0), "no performance counters");
 }
+
+#[test]
+fn vcpu_when_it_halts_with_interrupts_off_is_halted_for_good_and_otherwise_is_not() {
+    // nop; hlt; sti; nop; hlt
+    let Some((_vm, mut vcpu, _)) = machine(&[0x90, 0xf4, 0xfb, 0x90, 0xf4], Transport::Port(PORT)) else {
+        return;
+    };
+    assert!(!vcpu.is_halted_for_good().unwrap(), "it has not begun");
+    assert_eq!(vcpu.run(&mut Recorder::default()), Exit::Halt);
+    assert!(vcpu.is_halted_for_good().unwrap());
+    assert_eq!(vcpu.run(&mut Recorder::default()), Exit::Halt);
+    assert!(!vcpu.is_halted_for_good().unwrap(), "an interrupt could wake it");
+}

@@ -23,6 +23,8 @@ const MODE_NMI: u32 = 0x400;
 const MODE_EXTINT: u32 = 0x700;
 const MODE_MASK: u32 = 0x700;
 
+/// The instruction that waits for an interrupt.
+const HLT: u8 = 0xf4;
 /// RFLAGS: maskable interrupts are taken.
 const RFLAGS_IF: u64 = 1 << 9;
 
@@ -36,7 +38,7 @@ pub struct Vcpu {
     // Interrupts by event descriptor end when the VM's own descriptor is closed, even while vCPUs are open.
     _vm: Arc<VmFd>,
     // Declared last: the VM maps the RAM until all its descriptors are closed.
-    _ram: GuestRam,
+    ram: GuestRam,
 }
 
 /// A vCPU's registers, for reports about a guest that died or stands still.
@@ -70,7 +72,7 @@ impl Vcpu {
         if tmem_port.is_some() {
             fd.set_sync_valid_reg(SyncReg::Register);
         }
-        Self { index, fd, tmem_port, immediate_exit, _vm: vm, _ram: ram }
+        Self { index, fd, tmem_port, immediate_exit, _vm: vm, ram }
     }
 
     /// The vCPU's number, which is its APIC id.
@@ -152,15 +154,21 @@ impl Vcpu {
     /// # Errors
     /// When KVM refuses.
     pub fn is_halted_for_good(&self) -> Result<bool, KvmError> {
-        let state = self.fd.get_mp_state().map_err(KvmError::on("tell whether a vCPU runs"))?;
-        Ok(match state.mp_state {
-            KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED => true,
-            KVM_MP_STATE_HALTED => {
-                let regs = self.fd.get_regs().map_err(KvmError::on("read a vCPU's registers"))?;
-                regs.rflags & RFLAGS_IF == 0
-            }
-            _ => false,
-        })
+        let state = self.fd.get_mp_state().map_err(KvmError::on("tell whether a vCPU runs"))?.mp_state;
+        if matches!(state, KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED) {
+            return Ok(true);
+        }
+        let regs = self.fd.get_regs().map_err(KvmError::on("read a vCPU's registers"))?;
+        // With an interrupt pending in the PIC, KVM may let a halted vCPU run from HLT to HLT.
+        let halted = state == KVM_MP_STATE_HALTED || self.has_halted_at(regs.rip);
+        Ok(halted && regs.rflags & RFLAGS_IF == 0)
+    }
+
+    /// Whether the instruction before `rip` is HLT.
+    fn has_halted_at(&self, rip: u64) -> bool {
+        let mut byte = [0];
+        let gpa = Translator(&self.fd).translate(rip.wrapping_sub(1));
+        gpa.is_some_and(|gpa| self.ram.read(&mut byte, gpa.0).is_ok()) && byte == [HLT]
     }
 
     /// Sets all registers.
