@@ -25,8 +25,9 @@ const KEPT: u64 = 4;
 /// All slices that shards keep for one client are at most one part in so many of the store, because shares are judged by
 /// what was granted.
 const IDLE: u64 = 64;
-/// One part in so many of the store is promised to nobody: what magazines, slices and the ends of the log's segments take.
-const MARGIN: u64 = 32;
+/// One part in so many of the store is promised to nobody: holes in the log that are too small to move records for (one byte
+/// in 32), frames of metadata that are used in part, magazines.
+const MARGIN: u64 = 16;
 
 /// One client's limits, and what it was granted.
 pub(crate) struct Account {
@@ -170,12 +171,10 @@ impl Shares {
     fn limit(&self, free: u32) -> u64 {
         let used = u64::from(self.arena.frames() - free) * PAGE_SIZE as u64;
         let lost = used.saturating_sub(self.totals.granted.load(Ordering::Relaxed));
-        // What always lies in magazines is in the margin.
-        let margin = u64::from(self.arena.frames()) * PAGE_SIZE as u64 / (2 * MARGIN);
         // What shards hold to be spent is granted and not used yet, so fragments may take that much more. It matters to who
         // has a reservation.
         let idle = self.totals.clients.load(Ordering::Relaxed) * self.part / 4 * self.idle();
-        self.promised().saturating_sub(lost.saturating_sub(margin) + idle.min(self.reserved()))
+        self.promised().saturating_sub(lost + idle.min(self.reserved()))
     }
 
     /// Sum of all reservations.
@@ -351,7 +350,7 @@ mod tests {
             };
             let (greedy, owner) = (reserve(0), reserve(shares.promised() / 2));
             while shares.grant_kept(&greedy, 4096) > 0 {}
-            let least = if lending == Lending::Persistent { 24 } else { 15 };
+            let least = if lending == Lending::Persistent { 23 } else { 15 };
             assert!(
                 greedy.kept() <= shares.promised() / 2 && greedy.kept() >= shares.promised() / 64 * least
             );

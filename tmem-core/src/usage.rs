@@ -96,9 +96,17 @@ pub struct Budget {
     /// Compress whatever can be compressed, and give free memory back to the host, without waiting for pages to be cold
     /// or for memory to be free for long: for a host that is short of memory itself.
     pub at_once: bool,
+    /// Evict ephemeral pages, those of the client that is furthest over its share first, and give their memory back: for a
+    /// host that is still short of memory.
+    pub shed: bool,
 }
 
 impl Budget {
+    /// At once, and with pages that may go: what a host asks for again and again until it is short of memory no more.
+    pub fn short_of_memory() -> Self {
+        Self { at_once: true, shed: true, ..Self::default() }
+    }
+
     /// As the default, but at once.
     pub fn at_once() -> Self {
         Self { at_once: true, ..Self::default() }
@@ -107,7 +115,7 @@ impl Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { pages: 256, at_once: false }
+        Self { pages: 256, at_once: false, shed: false }
     }
 }
 

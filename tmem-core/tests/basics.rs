@@ -282,7 +282,7 @@ fn a_destroyed_pool_is_gone_at_once_and_released_by_maintenance() {
     let again = guest.new_pool(PoolKind::Persistent).unwrap();
     assert_eq!(again, pool, "the number is free at once");
     assert_eq!(guest.get(again, &key(1, 0), &mut [0; PAGE_SIZE]), Ok(false));
-    let step = store.maintain(Budget { pages: 100, at_once: true });
+    let step = store.maintain(Budget { pages: 100, ..Budget::at_once() });
     assert!(step.released >= 100 && step.released < 400 && step.more, "bounded steps: {step:?}");
     settle(&store);
     assert_eq!(store.stats().persistent_pages, 0);

@@ -92,7 +92,7 @@ fn persistent_puts_of_a_guest_over_its_share_leave_the_share_of_the_other_alone(
         while attacker.put(true, 1).is_ok() {}
         let pages = victim.client.usage().ephemeral_pages;
         assert!(
-            pages * 4096 >= CAPACITY / 2 / 20 * 19 - (CAPACITY >> 5),
+            pages * 4096 >= CAPACITY / 2 / 12 * 11 - (CAPACITY >> 5),
             "{lending:?}: {pages} pages are left"
         );
     }

@@ -332,7 +332,7 @@ impl Tested {
                     Self::client(&self.store, if c == CLIENTS - 1 { SMALL_CAP } else { u64::MAX });
             }
             Op::Maintain(pages) => {
-                self.store.maintain(Budget { pages, at_once: pages % 2 == 0 });
+                self.store.maintain(Budget { pages, at_once: pages % 2 == 0, ..Budget::default() });
             }
         }
     }

@@ -11,9 +11,9 @@ use tmem_core::{
 
 const CAPACITY: u64 = 16 << 20;
 /// What can be reserved of it, for sure.
-const PROMISED: u64 = CAPACITY / 20 * 19;
+const PROMISED: u64 = CAPACITY / 12 * 11;
 /// What shards may hold ready for a client (a part in 64 of the store), and what is evicted in one go.
-const SLACK: u64 = CAPACITY / 64 + (64 << 10);
+const SLACK: u64 = CAPACITY / 32 + (64 << 10);
 /// More pages than 16 puts evict.
 const FEW: u64 = 64;
 

@@ -156,7 +156,7 @@ fn teardown_leaves_nothing_whoever_still_puts() {
         });
         let keeper = Arc::clone(&store);
         let keep = thread::spawn(move || {
-            keeper.maintain(Budget { pages: 2, at_once: true });
+            keeper.maintain(Budget { pages: 2, ..Budget::at_once() });
         });
         guest.close();
         put.join().unwrap();

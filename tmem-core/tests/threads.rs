@@ -107,7 +107,7 @@ fn race(kind: PoolKind, threads: u64, operations: u64) {
     let events: Vec<_> = thread::scope(|scope| {
         let keeper = scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                store.maintain(Budget { pages: 8, at_once: true });
+                store.maintain(Budget { pages: 8, ..Budget::at_once() });
                 thread::yield_now();
             }
         });
@@ -165,7 +165,7 @@ fn sixty_four_threads_survive_pools_and_clients_that_come_and_go() {
                 3 => drop(guest.destroy_pool(pool)),
                 4 => drop(guest.flush_object(pool, key.object, u32::MAX)),
                 5 => {
-                    store.maintain(Budget { pages: 16, at_once: true });
+                    store.maintain(Budget { pages: 16, ..Budget::at_once() });
                 }
                 6 if seed.is_multiple_of(8) => add(n).close(),
                 7..40 => drop(guest.put(pool, &key, &page(key.object.0[0] << 9 | u64::from(key.index)))),

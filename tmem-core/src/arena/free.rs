@@ -31,6 +31,8 @@ struct Extent {
     backed: bool,
     /// Rounds of trimming that found the extent wholly free.
     idle: u8,
+    /// Its free frames have no memory, since none of them was freed after that was given back.
+    shed: bool,
 }
 
 impl Free {
@@ -44,7 +46,7 @@ impl Free {
                     let left = free.saturating_sub(word as u32 * 64);
                     *bits = if left >= 64 { u64::MAX } else { (1 << left) - 1 };
                 }
-                Extent { bits, free: free as u16, backed: false, idle: 0 }
+                Extent { bits, free: free as u16, backed: false, idle: 0, shed: false }
             })
             .collect();
         Self { extents, lowest: 0, free: frames, bare: frames, committed: 0, ready: 0 }
@@ -100,6 +102,7 @@ impl Free {
         *word |= 1 << (bit % 64);
         extent.free += 1;
         extent.idle = 0;
+        extent.shed = false;
         self.free += 1;
         self.lowest = self.lowest.min(at);
     }
@@ -152,11 +155,38 @@ impl Free {
         Some(found as u32 * EXTENT)
     }
 
+    /// Takes the free frames of an extent that is used in part, to give their memory back: its first frame, and their map.
+    /// Return them with [`return_shed`](Self::return_shed).
+    pub(super) fn take_shed(&mut self) -> Option<(u32, [u64; WORDS])> {
+        let committed = self.committed.min(self.extents.len());
+        let sheddable = |e: &Extent| e.backed && !e.shed && e.free > 0;
+        let at = self.extents.get(committed..)?.iter().rposition(sheddable)? + committed;
+        let extent = self.extents.get_mut(at)?;
+        let bits = std::mem::take(&mut extent.bits);
+        self.free -= u32::from(std::mem::take(&mut extent.free));
+        Some((at as u32 * EXTENT, bits))
+    }
+
+    /// Returns frames from [`take_shed`](Self::take_shed), now without memory.
+    pub(super) fn return_shed(&mut self, first: u32, bits: [u64; WORDS]) {
+        let at = (first / EXTENT) as usize;
+        if let Some(extent) = self.extents.get_mut(at) {
+            let count: u32 = bits.iter().map(|word| word.count_ones()).sum();
+            extent.bits.iter_mut().zip(bits).for_each(|(word, bits)| *word |= bits);
+            extent.free += count as u16;
+            // Frames that were freed meanwhile have memory, and are shed the next time.
+            extent.shed = u32::from(extent.free) == count;
+            self.free += count;
+            self.lowest = self.lowest.min(at);
+        }
+    }
+
     /// Returns an extent from [`take_idle`](Self::take_idle), now without memory.
     pub(super) fn give_back(&mut self, first: u32) {
         let at = (first / EXTENT) as usize;
         if let Some(extent) = self.extents.get_mut(at) {
-            *extent = Extent { bits: [u64::MAX; WORDS], free: EXTENT as u16, backed: false, idle: 0 };
+            *extent =
+                Extent { bits: [u64::MAX; WORDS], free: EXTENT as u16, backed: false, idle: 0, shed: false };
             self.free += EXTENT;
             self.bare += EXTENT;
             self.lowest = self.lowest.min(at);

@@ -366,6 +366,22 @@ impl Arena {
         }
     }
 
+    /// Gives the memory of the free frames of one extent back that is used in part: a host that is short of memory rather
+    /// has small pages than none. True when it did.
+    pub(crate) fn shed(&self) -> bool {
+        self.empty_magazines();
+        let Some((first, bits)) = self.free.lock().take_shed() else { return false };
+        for frame in 0..EXTENT {
+            if bits.get(frame as usize / 64).is_some_and(|word| word >> (frame % 64) & 1 == 1) {
+                self.map.discard(first + frame, 1);
+            }
+        }
+        let mut free = self.free.lock();
+        free.return_shed(first, bits);
+        self.publish(&free);
+        true
+    }
+
     /// Gives the memory of one extent back to the host that was free for `rounds` earlier calls, keeping `keep` free
     /// frames backed as long as frames were taken lately. True when it did.
     pub(crate) fn trim(&self, rounds: u8, keep: u32) -> bool {

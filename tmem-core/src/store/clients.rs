@@ -395,7 +395,7 @@ impl Store {
         if share.reservation_bytes > self.shares.promised().saturating_sub(reserved) {
             let (field, value) = ("reservation_bytes", share.reservation_bytes);
             let why = "all reservations together are more than the store's capacity without what it needs for itself \
-                       (a part in 20): reserve less";
+                       (a part in 12): reserve less";
             return Err(StoreError::Config { field, value, why });
         }
         Ok(())

@@ -199,6 +199,25 @@ impl Store {
         Some(victim)
     }
 
+    /// Evicts up to `pages` pages of whoever has some, reserved or not.
+    pub(super) fn evict_from_any(&self, pages: u32) -> u32 {
+        let mut from = 0;
+        let mut evicted = 0;
+        loop {
+            let registry = self.registry.lock();
+            let some = registry.some_clients(from, LOOK);
+            if some.is_empty() || evicted >= pages {
+                return evicted;
+            }
+            from += some.len();
+            let found = some.iter().flatten().find(|client| client.has_ephemeral()).cloned();
+            drop(registry);
+            if let Some(client) = found {
+                evicted += self.shrink(&client, pages - evicted);
+            }
+        }
+    }
+
     /// Moves arrays of metadata out of frames that are nearly empty, a few in each shard; `all` is for a put that is owed
     /// room. Tells how many.
     pub(super) fn tidy(&self, all: bool) -> u32 {

@@ -18,6 +18,8 @@ const SPARSE_SHORT: u32 = 16;
 /// In the background pages are evicted to keep one frame in so many free for puts, at most [`MOST_AHEAD`].
 const EVICT_AHEAD: u32 = 64;
 const MOST_AHEAD: u32 = 2048;
+/// Pages evicted of a client for a host that is short of memory, before the next is looked for.
+const SHED_STEP: u32 = 32;
 /// Pages evicted before segments are looked at.
 const EVICT_STEP: u32 = 16;
 /// Frames kept backed with memory ahead of puts while there are any: 16 MiB.
@@ -78,6 +80,9 @@ impl Store {
         let mut progress = Progress::default();
         let mut left = self.work_off(budget.pages, &mut progress);
         left = self.evict_ahead(left, &mut progress);
+        if budget.shed {
+            left = self.shed(left, &mut progress);
+        }
         let short = self.is_short();
         if self.compresses() {
             let zeal = match (budget.at_once, short) {
@@ -111,6 +116,26 @@ impl Store {
             progress.rest = self.rest();
         }
         progress
+    }
+
+    /// Evicts pages for a host that is short of memory, and gives the memory of free frames back. Returns what is left of
+    /// `left`.
+    fn shed(&self, mut left: u32, progress: &mut Progress) -> u32 {
+        let most = left;
+        while left > 0 {
+            let evicted = match self.evict_from_largest(None, 0, SHED_STEP.min(left), 1) {
+                // Nobody is beyond its reservation.
+                0 => self.evict_from_any(SHED_STEP.min(left)),
+                evicted => evicted,
+            };
+            if evicted == 0 {
+                break;
+            }
+            progress.evicted += evicted;
+            left = left.saturating_sub(evicted);
+        }
+        while (left < most || progress.compressed > 0) && self.arena.shed() {}
+        left
     }
 
     /// How long background work may rest; `None` until it is woken.

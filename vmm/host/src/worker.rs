@@ -13,6 +13,9 @@ use crate::pressure::Pressure;
 /// How often the host's memory pressure is read while the store holds memory that it could give back.
 const WATCH: Duration = Duration::from_secs(1);
 
+/// Rest between two steps of evicting for a host that is short of memory: 10 MiB a second, and more of what is compressed.
+const PACE: Duration = Duration::from_millis(100);
+
 /// A running thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -56,16 +59,30 @@ fn work(store: &Store, over: &AtomicBool) {
         if watched.elapsed() >= WATCH {
             watched = Instant::now();
             if pressure.is_high() {
-                while !over.load(Ordering::Acquire) && store.maintain(Budget::at_once()).more {}
+                relieve(store, over, &mut pressure);
             }
         }
         let progress = store.maintain(Budget::default());
         match progress.rest {
             _ if progress.more => {}
             Some(rest) => park_timeout(rest),
-            // With nothing left to compress or to give back, the host's pressure is not the store's business either.
+            // What may be evicted is the host's as soon as it is short of memory.
+            None if store.stats().ephemeral_pages > 0 => park_timeout(WATCH),
             None => park(),
         }
+    }
+}
+
+/// Compresses, gives back and evicts, until the host is short of memory no more or nothing is left.
+fn relieve(store: &Store, over: &AtomicBool, pressure: &mut Pressure) {
+    while !over.load(Ordering::Acquire) && store.maintain(Budget::at_once()).more {}
+    while !over.load(Ordering::Acquire) && pressure.is_high() {
+        let progress = store.maintain(Budget::short_of_memory());
+        if progress.evicted == 0 {
+            return;
+        }
+        // The average follows slowly: pages go at a measured pace, not all of them at once.
+        park_timeout(PACE);
     }
 }
 

@@ -205,7 +205,7 @@ fn storm(set: impl Fn(&Faults, u32)) {
                 }
             }
             if n % 50 == 0 {
-                store.maintain(Budget { pages: 20, at_once: true });
+                store.maintain(Budget { pages: 20, ..Budget::at_once() });
             }
             set(&faults, 0);
             let mut got = [0; PAGE_SIZE];
