@@ -55,6 +55,18 @@ pub(crate) const QUICK: World = World {
 /// All of them.
 pub(crate) static WORLDS: &[World] = &[
     GOOD,
+    World {
+        name: "processors",
+        what: "nothing: a page that one processor changes and another reads while a third reclaims it",
+        scenarios: "swap_no_cpu_reads_an_old_page,clean_no_cpu_reads_an_old_page",
+        ..GOOD
+    },
+    World {
+        name: "sealed",
+        what: "dm-crypt below files and swap",
+        scenarios: "clean_sealed_devices_stay_out",
+        ..GOOD
+    },
     World { name: "xfs", what: "nothing: files on XFS", scenarios: XFS, ..GOOD },
     World {
         name: "off",

@@ -59,6 +59,7 @@ impl Parts {
             program("edges", &sources("patches/test", &["edges.c"]))?,
             program("blocks", &sources("patches/test", &["blocks.c"]))?,
             program("borrowers", &sources("patches/test", &["borrowers.c"]))?,
+            program("stale", &sources("patches/test", &["stale.c"]))?,
             program("kexec", &sources("test", &["kexec.c"]))?,
             ("/opt/hooks.sh".to_owned(), linux.join("patches/test/guest.sh")),
         ];

@@ -9,7 +9,10 @@ pub(crate) const ALL: &str = "swap_pages_come_back,swap_large_folios_travel_toge
 swap_back_end_comes_late_and_may_not_go,swapoff_under_pressure,swap_two_areas_do_not_touch,clean_torture,\
 clean_torture_without_a_journal,clean_torture_with_the_journal_of_data,clean_back_end_comes_and_goes,\
 clean_pages_do_not_outlive_the_mount,clean_pages_outlive_the_inode,clean_old_tails_do_not_come_back,\
-clean_moved_extents,clean_direct_writes_are_seen,clean_small_blocks_stay_out,clean_fio_verifies,both_at_once";
+clean_moved_extents,clean_moved_extents_of_cached_files,clean_direct_writes_are_seen,\
+clean_disk_changes_below_a_read_only_mount,clean_failed_writes_do_not_come_back,\
+clean_failed_direct_writes_do_not_come_back,clean_swap_files_are_read_from_the_disk,clean_far_pages_are_flushed_in_parts,clean_mount_options_decide,\
+clean_small_blocks_stay_out,clean_fio_verifies,both_at_once";
 
 /// Those that ask only for what is right, not for pages that the host has taken.
 const RIGHT: &str =
@@ -23,12 +26,12 @@ clean_back_end_comes_and_goes,both_at_once";
 pub(crate) const TRICKS: &str = "swap_refusals_go_to_the_disk,swap_failed_puts_leave_nothing_behind,swap_store_is_full,\
 clean_torture_with_loss,clean_torture_in_a_small_store,clean_flush_that_fails_ends_it,\
 clean_torture_finds_stale_pages,xfs_torture_with_loss,xfs_torture_finds_stale_pages,\
-pools_come_when_there_is_room,back_end_goes_while_pools_are_asked_for";
+pools_come_when_there_is_room,back_end_goes_while_pools_are_asked_for,swap_refused_pages_are_offered_once";
 
 /// Those about XFS, whose files are in large folios.
 pub(crate) const XFS: &str = "xfs_large_folios_travel_together,xfs_direct_writes_are_seen,xfs_pages_outlive_the_inode,xfs_swapped_extents,\
 xfs_torture,xfs_pages_do_not_outlive_the_mount,xfs_fio_verifies,xfs_torture_of_the_old_format,xfs_small_blocks_stay_out,\
-xfs_back_end_comes_and_goes";
+xfs_back_end_comes_and_goes,xfs_disk_changes_below_a_read_only_mount";
 
 /// Scenarios of test/guest.sh over a real host.
 pub(crate) const DEVICE: &str = "absent_slots_read_as_zeros,written_blocks_read_back,written_blocks_read_back_singly,\

@@ -248,7 +248,7 @@ static int store_flush_range(int pool, const u64 oid[3], u32 first, u64 count)
 
 	spin_lock_irqsave(&store_lock, flags);
 	calls++;
-	store_check(count && first + count <= TMEM_INDEXES, "wrong range");
+	store_check(count && first / TMEM_RANGE_PAGES == (first + count - 1) / TMEM_RANGE_PAGES, "wrong range");
 	store_check(pool >= 0 && pool < STORE_POOLS && store_pool[pool], "no such pool");
 	if (store_pool[pool] == STORE_EPHEMERAL && store_nth(&nr_flush, flush_fail_every)) {
 		err = -EIO;

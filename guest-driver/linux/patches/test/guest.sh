@@ -6,7 +6,7 @@
 #   guest.sh [SCENARIO]...
 #
 # Needs busybox or the usual tools, fio, stress-ng, e2fsprogs, xfsprogs, dmsetup, bindfs, tmem-workload (images/workload), coherency, edges,
-# blocks and borrowers (beside this file), and two spare disks: SWAP (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
+# stale, blocks and borrowers (beside this file), and two spare disks: SWAP (default /dev/vda) and DISK (default /dev/vdb). STORE (default ./fakestore.ko) is a module that registers as the
 # back end; with tmem.ko in its place, or none (STORE=), the scenarios that need the fake store's tricks are skipped.
 # OPTIONS has further parameters for it.
 # OFFERS (default "swap,clean") is what goes to the store, where the options or the host keep a use out.
@@ -26,6 +26,8 @@ SECONDS_OF_STRESS=${SECONDS_OF_STRESS:-20}
 ROUND=${ROUND:-0}
 COUNTERS=/sys/kernel/tmem
 THP=/sys/kernel/mm/transparent_hugepage
+ZSWAP=/sys/module/zswap/parameters
+LIMIT_HIT=/sys/kernel/debug/zswap/pool_limit_hit
 MNT=/mnt
 CGROUP=/sys/fs/cgroup/tmem-test
 [ -z "$CGROUP_V1" ] || CGROUP=/tmp/memory/tmem-test
@@ -126,6 +128,9 @@ limited() {
 	shift
 	sh -c 'echo $$ >'$CGROUP'/cgroup.procs; exec "$@"' sh "$@"
 }
+
+# A job that failed leaves its reader, which keeps the files in use.
+end_jobs() { while ! kill_group || grep -q . $CGROUP/cgroup.procs; do sleep 1; done; }
 
 ratio() { say "$1: $(gained "$1") pages in $(gained "$2") calls"; }
 
@@ -257,6 +262,63 @@ scenario_swap_failed_puts_leave_nothing_behind() {
 	used swap_refused 200
 }
 
+# A page that zswap and the store have refused goes to the disk, without being offered to them again.
+scenario_swap_refused_pages_are_offered_once() {
+	need_fake || return 2
+	[ -e $ZSWAP/enabled ] && [ -e $CGROUP/memory.zswap.writeback ] || { skip="needs a kernel with zswap"; return 2; }
+	load swap refuse_every=1 || return 1
+	swap_on || return 1
+	[ -e $LIMIT_HIT ] || mount -t debugfs none /sys/kernel/debug
+	# It has no room for any page, and counts how often it finds that.
+	percent=$(cat $ZSWAP/max_pool_percent)
+	echo 0 >$ZSWAP/max_pool_percent && echo Y >$ZSWAP/enabled || { wrong "no zswap"; return 1; }
+	for writeback in 1 0; do
+		echo $writeback >$CGROUP/memory.zswap.writeback
+		hits=$(cat $LIMIT_HIT) refused=$(counter swap_refused) swapped=$(pswpout)
+		active=$(sed -n 's/^pgactivate //p' $CGROUP/memory.stat)
+		limited 64 edges pageout 8 || { wrong "pageout"; break; }
+		hits=$(($(cat $LIMIT_HIT) - hits)) refused=$(($(counter swap_refused) - refused))
+		active=$(($(sed -n 's/^pgactivate //p' $CGROUP/memory.stat) - active)) swapped=$(($(pswpout) - swapped))
+		say "writeback $writeback: $refused pages refused, zswap asked $hits times, $swapped to the disk, $active activated"
+		[ $refused -gt 1000 ] || { wrong "only $refused pages were refused"; break; }
+		[ $hits -gt 1000 ] || { wrong "zswap was asked $hits times"; break; }
+		# A few pages are not the program's.
+		[ $hits -lt $((refused + refused / 4)) ] || { wrong "zswap was asked twice"; break; }
+		if [ $writeback = 1 ]; then
+			[ $swapped -gt 1000 ] || { wrong "only $swapped pages went to the disk"; break; }
+		else
+			[ $swapped -lt 100 ] && [ $active -gt 1000 ] || { wrong "they are not active"; break; }
+		fi
+	done
+	echo 1 >$CGROUP/memory.zswap.writeback
+	echo N >$ZSWAP/enabled
+	echo "$percent" >$ZSWAP/max_pool_percent
+	[ -z "$reason" ] && swap_off && unload
+}
+
+# stale_reads COMMAND: how many reads were older than what the CPU had seen before, and of how many rounds.
+stale_reads() {
+	limited 64 "$@" >/tmp/stale.log 2>&1 || { cat /tmp/stale.log; wrong "stale"; return 1; }
+	say "$(cat /tmp/stale.log)"
+	stale=$(sed 's/.*reads \([0-9]*\) stale.*/\1/' /tmp/stale.log)
+}
+
+# no_more_stale_reads COUNT: with tmem no more than without, where there are a few when a disk is faster than the TLB's flush.
+no_more_stale_reads() {
+	say "stale reads with tmem: $stale, without: $1"
+	[ "$stale" -le $(($1 + 2)) ] || wrong "$stale stale reads, without tmem $1"
+}
+
+three_cpus() { [ "$(nproc)" -ge 3 ] || { skip="needs three CPUs"; return 1; }; }
+
+scenario_swap_no_cpu_reads_an_old_page() {
+	[ -n "$STORE" ] && three_cpus || return 2
+	swap_on && stale_reads stale anon $((OPERATIONS * 2)) && swap_off || return 1
+	without=$stale
+	load swap && swap_on && stale_reads stale anon $((OPERATIONS * 2)) && swap_off && unload || return 1
+	used swap_gets 100 && no_more_stale_reads "$without"
+}
+
 # Over a real host its store has to be small; what does not compress fills it.
 scenario_swap_store_is_full() {
 	load swap pages=4000 || return 1
@@ -385,6 +447,7 @@ torture_finds_stale_pages_on() {
 	"$@" || return 1
 	! SEED=9 torture 4 8 2 >/dev/null || { wrong "stale pages went unnoticed"; return 1; }
 	grep -E '^(DIFFERENT|STALE)' /tmp/torture.log || { wrong "it failed for another reason"; return 1; }
+	end_jobs
 	end_fs && unload
 }
 
@@ -489,10 +552,11 @@ pages_outlive_the_inode_on() {
 	"$@" || return 1
 	dd if=/dev/urandom of=$MNT/file bs=1M count=30 2>/dev/null
 	sum=$(md5sum <$MNT/file)
-	fill_store $MNT/file || return 1
+	dd if=/dev/zero of=$MNT/other bs=1M count=40 2>/dev/null
+	fill_store $MNT/file && push_out $MNT/file || return 1
 	hits=$(counter clean_hits)
-	# Pages in memory go, and with the last of them the inode.
-	echo 3 >/proc/sys/vm/drop_caches
+	# Without a page in memory the inode may go; pages themselves are left alone.
+	echo 2 >/proc/sys/vm/drop_caches
 	[ "$sum" = "$(md5sum <$MNT/file)" ] || { wrong "the file is different"; return 1; }
 	say "hits after the inode was gone: $(($(counter clean_hits) - hits))"
 	[ -z "$STORE" ] || [ $(($(counter clean_hits) - hits)) -gt 100 ] || { wrong "no hits"; return 1; }
@@ -564,6 +628,212 @@ direct_writes_on() {
 
 scenario_clean_direct_writes_are_seen() { direct_writes_on new_fs; }
 
+# --- clean pages: what the disk does not have
+
+# Each page of these files that has left memory since is what is on the disk.
+is_on_the_disk() {
+	push_out "$@" || return 1
+	for file; do
+		edges same "$file" >/tmp/edges.log 2>&1 ||
+			{ cat /tmp/edges.log; wrong "$file is not what is on the disk"; return 1; }
+		say "$(basename "$file"): $(cat /tmp/edges.log)"
+	done
+}
+
+# overwritten BYTE: the blocks in /tmp/extents, around whatever is mounted.
+overwritten() {
+	while read -r first n; do
+		tr '\0' "$1" </dev/zero 2>/dev/null |
+			dd of="$DISK" bs=4096 seek="$first" count="$n" iflag=fullblock conv=notrunc,fsync 2>/dev/null
+	done </tmp/extents
+}
+
+# Another machine, say, writes to the disk. Whoever asks for that has what is there now.
+disk_changes_below_a_read_only_mount_on() {
+	load clean || return 1
+	"$@" || return 1
+	dd if=/dev/zero of=$MNT/file bs=1M count=40 2>/dev/null
+	sync
+	type=$(sed -n "s|^$DISK $MNT \([a-z0-9]*\) .*|\1|p" /proc/mounts)
+	extents_of $MNT/file >/tmp/extents
+	umount $MNT && mount -t "$type" -o ro "$DISK" $MNT || { wrong "mount"; return 1; }
+	fill_store $MNT/file || return 1
+	overwritten x
+	echo 1 >/proc/sys/vm/drop_caches
+	[ "$(tr -d x <$MNT/file | wc -c)" = 0 ] || { wrong "old pages after drop_caches"; return 1; }
+	fill_store $MNT/file || return 1
+	overwritten y
+	xfs_io -r -c 'fadvise -d 0 40m' $MNT/file || { wrong "fadvise"; return 1; }
+	[ "$(tr -d y <$MNT/file | wc -c)" = 0 ] || { wrong "old pages after POSIX_FADV_DONTNEED"; return 1; }
+	end_fs && unload
+}
+
+scenario_clean_disk_changes_below_a_read_only_mount() { disk_changes_below_a_read_only_mount_on new_fs; }
+
+# A file system with a file of 16 MiB on a disk whose odd MiB cannot be written.
+new_failing_fs() {
+	new_fs && dd if=/dev/zero of=$MNT/other bs=1M count=40 2>/dev/null || return 1
+	mkdir -p /tmp/backing /tmp/failing
+	mount -t tmpfs -o size=40M none /tmp/backing && truncate -s 64M /tmp/backing/disk &&
+		losetup /dev/loop0 /tmp/backing/disk && mkfs.ext4 -q -F -b 4096 -O ^has_journal /dev/loop0 &&
+		mount /dev/loop0 /tmp/failing || { wrong "no file system on a loop device"; return 1; }
+	dd if=/dev/urandom of=/tmp/failing/file bs=1M count=16 2>/dev/null
+	sync
+	extents_of /tmp/failing/file | while read -r first n; do
+		for block in $(seq "$first" 512 $((first + n - 512))); do
+			xfs_io -c "fpunch $(((block + 256) * 4096)) 1m" /tmp/backing/disk || echo no >/tmp/failing/no
+		done
+	done
+	[ ! -e /tmp/failing/no ] || { wrong "no holes"; return 1; }
+	# All that was there has been read before the holes.
+	echo 3 >/proc/sys/vm/drop_caches
+	dd if=/dev/zero of=/tmp/backing/rest bs=64k 2>/dev/null
+	true
+}
+
+end_failing_fs() {
+	umount /tmp/failing && losetup -d /dev/loop0 && umount /tmp/backing || { wrong "umount failed"; return 1; }
+	# Of the loop device, whose errors were wanted.
+	dmesg -c >/dev/null
+	end_fs
+}
+
+scenario_clean_failed_writes_do_not_come_back() {
+	load clean || return 1
+	new_failing_fs || return 1
+	tr '\0' B </dev/zero | limited 64 dd of=/tmp/failing/file bs=1M count=16 iflag=fullblock conv=notrunc 2>/dev/null
+	! xfs_io -c fsync /tmp/failing/file 2>/dev/null || { wrong "nothing failed"; return 1; }
+	is_on_the_disk /tmp/failing/file && end_failing_fs && unload
+}
+
+scenario_clean_failed_direct_writes_do_not_come_back() {
+	load clean || return 1
+	new_failing_fs || return 1
+	limited 64 edges fail /tmp/failing/file >/tmp/edges.log 2>&1 ||
+		{ cat /tmp/edges.log; wrong "not each direct write failed"; return 1; }
+	is_on_the_disk /tmp/failing/file && end_failing_fs && unload
+}
+
+# The donor's pages stay in the page cache as they were; once they leave it they are what the blocks have.
+scenario_clean_moved_extents_of_cached_files() {
+	load clean || return 1
+	new_fs || return 1
+	for name in orig donor other; do
+		dd if=/dev/zero bs=1M count=8 2>/dev/null | tr '\0' "$name" >$MNT/$name
+	done
+	for i in 1 2 3 4; do cat $MNT/other; done >$MNT/more && mv $MNT/more $MNT/other
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	limited 64 cat $MNT/orig $MNT/donor >/dev/null
+	edges exchange $MNT/orig $MNT/donor >/tmp/edges.log 2>&1 || { cat /tmp/edges.log; wrong "exchange"; return 1; }
+	is_on_the_disk $MNT/orig $MNT/donor && end_fs && unload
+}
+
+# Swap goes to a file's blocks around its page cache; what the file had before is in the store.
+scenario_clean_swap_files_are_read_from_the_disk() {
+	load clean || return 1
+	new_fs || return 1
+	dd if=/dev/zero of=$MNT/file bs=1M count=24 2>/dev/null
+	dd if=/dev/zero of=$MNT/other bs=1M count=40 2>/dev/null
+	mkswap $MNT/file >/dev/null && sync
+	fill_store $MNT/file || return 1
+	chmod 600 $MNT/file && swapon $MNT/file || { wrong "swapon"; return 1; }
+	limited 64 edges pageout 20 || { wrong "pageout"; return 1; }
+	[ $(($(pswpout) - swapped)) -gt 4000 ] || { wrong "only $(($(pswpout) - swapped)) pages were swapped"; return 1; }
+	swapoff $MNT/file || { wrong "swapoff"; return 1; }
+	is_on_the_disk $MNT/file && end_fs && unload
+}
+
+# A file of many TiB, almost all of it holes, with pages at both ends.
+scenario_clean_far_pages_are_flushed_in_parts() {
+	load clean || return 1
+	new_fs -O ^has_journal || return 1
+	dd if=/dev/zero of=$MNT/other bs=1M count=40 2>/dev/null
+	for at in 0 1t 15t; do
+		xfs_io -f -c "pwrite -q $at 8m" $MNT/file || { wrong "no file of 15 TiB"; return 1; }
+	done
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	for at in 0 1t 15t; do limited 12 xfs_io -r -c "pread -q $at 8m" $MNT/file || return 1; done
+	limited 12 cat $MNT/other >/dev/null && limited 12 cat $MNT/other >/dev/null
+	used clean_puts 4000 || return 1
+	calls=$(counter clean_flush_calls)
+	truncate -s 0 $MNT/file
+	calls=$(($(counter clean_flush_calls) - calls))
+	say "truncated with $calls flushes"
+	# A part of 1 GiB is one; a filter that has few bits set hardly errs.
+	[ $calls -ge 3 ] && [ $calls -lt 64 ] || { wrong "$calls flushes"; return 1; }
+	end_fs && unload
+}
+
+scenario_clean_no_cpu_reads_an_old_page() {
+	[ -n "$STORE" ] && three_cpus || return 2
+	new_fs && dd if=/dev/zero of=$MNT/file bs=4096 count=96 2>/dev/null || return 1
+	stale_reads stale file $MNT/file $((OPERATIONS * 2)) || return 1
+	without=$stale
+	load clean && stale_reads stale file $MNT/file $((OPERATIONS * 2)) && end_fs && unload || return 1
+	used clean_hits 1000 && no_more_stale_reads "$without"
+}
+
+# --- clean pages: who may be offered
+
+# puts_of_a_read_file: how many pages go to the store when it is read and does not fit.
+puts_of_a_read_file() {
+	puts=$(counter clean_puts)
+	limited 12 cat $MNT/file >/dev/null
+	limited 12 cat $MNT/file >/dev/null
+	puts=$(($(counter clean_puts) - puts))
+}
+
+mounted_with() { grep -q "^$DISK $MNT .*[ ,]$1[, ]" /proc/mounts || wrong "/proc/mounts does not say $1"; }
+
+scenario_clean_mount_options_decide() {
+	[ -n "$STORE" ] || return 2
+	load clean || return 1
+	new_fs || return 1
+	dd if=/dev/urandom of=$MNT/file bs=1M count=40 2>/dev/null
+	sum=$(md5sum <$MNT/file)
+	umount $MNT && mount -o notmem "$DISK" $MNT && mounted_with notmem || { wrong "mount -o notmem"; return 1; }
+	puts_of_a_read_file
+	[ $puts = 0 ] || { wrong "$puts pages were put with notmem"; return 1; }
+	mount -o remount,tmem $MNT && mounted_with tmem || { wrong "remount,tmem"; return 1; }
+	puts_of_a_read_file
+	[ $puts -gt 1000 ] || { wrong "$puts pages were put with tmem"; return 1; }
+	mount -o remount,notmem $MNT || { wrong "remount,notmem"; return 1; }
+	puts_of_a_read_file
+	[ $puts = 0 ] || { wrong "$puts pages were put after remount,notmem"; return 1; }
+	[ "$sum" = "$(md5sum <$MNT/file)" ] || { wrong "the file is different"; return 1; }
+	end_fs && unload
+}
+
+# Encryption below a file system, below another device, and below a loop device.
+scenario_clean_sealed_devices_stay_out() {
+	[ -n "$STORE" ] || return 2
+	dmsetup targets 2>/dev/null | grep -q ^crypt || { skip="needs dmsetup and a kernel with dm-crypt"; return 2; }
+	load both || return 1
+	sectors=$(cat /sys/block/"${DISK#/dev/}"/size) plain=$DISK noudev="--noudevrules --noudevsync"
+	echo "0 $sectors crypt aes-xts-plain64 $(printf %0128d 1) 0 $plain 0" | dmsetup $noudev create sealed &&
+		echo "0 $sectors linear /dev/mapper/sealed 0" | dmsetup $noudev create above || { wrong "dmsetup"; return 1; }
+	for DISK in /dev/mapper/sealed /dev/mapper/above; do
+		new_fs && dd if=/dev/urandom of=$MNT/file bs=1M count=40 2>/dev/null && sync && puts_of_a_read_file || break
+		[ $puts = 0 ] || { wrong "$puts pages of $DISK were put"; break; }
+		mount -o remount,tmem $MNT && puts_of_a_read_file || { wrong "remount,tmem"; break; }
+		[ $puts -gt 1000 ] || { wrong "$puts pages of $DISK were put with tmem"; break; }
+		end_fs || break
+	done
+	[ -n "$reason" ] || sealed_swap
+	umount $MNT 2>/dev/null
+	dmsetup $noudev remove above && dmsetup $noudev remove sealed || wrong "${reason:-dmsetup remove}"
+	DISK=$plain
+	[ -z "$reason" ] && unload
+}
+
+sealed_swap() {
+	mkswap "$DISK" >/dev/null && swapon "$DISK" || { wrong "swapon"; return 1; }
+	swap_work && swapoff "$DISK" || { wrong "${reason:-swapoff}"; return 1; }
+	[ "$(gained swap_puts)" = 0 ] || wrong "$(gained swap_puts) pages of swap on $DISK were put"
+}
+
 small_blocks_stay_out_on() {
 	[ -n "$STORE" ] || return 2
 	load clean || return 1
@@ -601,6 +871,8 @@ scenario_xfs_torture_of_the_old_format() { torture_on new_xfs -m crc=0; }
 scenario_xfs_direct_writes_are_seen() { direct_writes_on new_xfs; }
 
 scenario_xfs_torture_with_loss() { torture_with_loss_on new_xfs; }
+
+scenario_xfs_disk_changes_below_a_read_only_mount() { disk_changes_below_a_read_only_mount_on new_xfs; }
 
 scenario_xfs_torture_finds_stale_pages() { torture_finds_stale_pages_on new_xfs; }
 
@@ -799,8 +1071,10 @@ run() {
 		;;
 	esac
 	echo madvise >$THP/enabled
-	# A job that failed leaves its reader, which keeps the files in use.
-	while ! kill_group || grep -q . $CGROUP/cgroup.procs; do sleep 1; done
+	end_jobs
+	umount /tmp/failing 2>/dev/null
+	losetup -d /dev/loop0 2>/dev/null
+	umount /tmp/backing 2>/dev/null
 	for area in $(sed -n 's/^\(\/[^ \t]*\).*/\1/p' /proc/swaps); do swapoff "$area"; done
 	umount $MNT/top 2>/dev/null
 	umount $MNT 2>/dev/null
