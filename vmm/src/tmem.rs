@@ -28,4 +28,8 @@ impl HypercallHandler for TmemHandler {
     fn hypercall(&self, vcpu: u32, regs: &Registers, gva: &dyn TranslateGva) -> i64 {
         self.dispatcher.hypercall(self.ram.mmap(), vcpu, regs, gva)
     }
+
+    fn stop(&self) {
+        self.dispatcher.stop();
+    }
 }

@@ -319,6 +319,9 @@ impl Supervisor {
 
     fn stop_vcpus(&mut self) -> ExitCounts {
         self.shared.stop.store(true, Ordering::Release);
+        if let Some(tmem) = &self.shared.tmem {
+            tmem.stop();
+        }
         while self.cpus.iter().any(|cpu| !cpu.thread.is_finished()) {
             self.kick_all();
             let deadline = Instant::now() + STOP_PATIENCE;

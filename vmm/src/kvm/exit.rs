@@ -74,6 +74,9 @@ pub trait HypercallHandler: Send + Sync {
     /// Answers one call of vCPU number `vcpu`; the result goes to the guest's rax. Runs on the path of a page: it must
     /// not allocate, block or log.
     fn hypercall(&self, vcpu: u32, regs: &Registers, gva: &dyn TranslateGva) -> i64;
+
+    /// The guest is to stop: calls with much to do end in the middle of it.
+    fn stop(&self) {}
 }
 
 /// The world around one vCPU: its exits end here.

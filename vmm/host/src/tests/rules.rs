@@ -182,3 +182,14 @@ fn closed_client_has_no_pools() {
     guest.dispatcher.client().close();
     assert_eq!(guest.put(pool, 0, 1), ENODEV);
 }
+
+#[test]
+fn a_long_flush_of_a_guest_that_is_to_stop_ends_in_the_middle() {
+    let guest = Guest::new();
+    let pool = guest.pool(PoolFlags::Persistent);
+    (0..10_000).for_each(|n| assert_eq!(guest.put(pool, n << 12, 1), 0));
+    guest.dispatcher.stop();
+    let flush = || guest.op(Request::FlushObject { pool, object: key(0).object });
+    assert_eq!((flush(), flush()), (tmem_abi::Errno::Again.answer(), tmem_abi::Errno::Again.answer()));
+    assert!((0..100).map(|_| flush()).any(|pages| pages > 0), "each call goes on where the last one ended");
+}
