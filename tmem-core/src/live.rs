@@ -31,9 +31,25 @@ impl LivePage<'_> {
 
     /// Copies the page as it is now.
     pub(crate) fn copy_to(self, to: &mut Page) {
+        let (from, to) = (self.as_ptr(), to.as_mut_ptr());
         // SAFETY: readable by the promise of `new`, and `to` is borrowed alone. Whoever writes the page is a guest, outside
-        // of this program: each byte comes out as it was at some moment, as in every copy out of a guest's memory.
-        unsafe { std::ptr::copy_nonoverlapping(self.as_ptr(), to.as_mut_ptr(), PAGE_SIZE) }
+        // of this program, and it is read in assembly: each byte comes out as it was at some moment.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            std::arch::asm!(
+                "rep movsb",
+                inout("rcx") PAGE_SIZE => _,
+                inout("rsi") from => _,
+                inout("rdi") to => _,
+                options(nostack, preserves_flags),
+            );
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        for at in 0..PAGE_SIZE {
+            use std::sync::atomic::{AtomicU8, Ordering};
+            // SAFETY: as above, and each byte is read as an atomic one, which any other may write meanwhile.
+            unsafe { to.add(at).write(AtomicU8::from_ptr(from.add(at).cast_mut()).load(Ordering::Relaxed)) };
+        }
     }
 }
 
