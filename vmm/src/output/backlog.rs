@@ -53,12 +53,11 @@ impl Backlog {
         }
     }
 
-    /// Counts bytes that could not be written.
+    /// Counts bytes that could not be written, and with them all that wait, which could not either.
     pub(super) fn lose(&mut self, bytes: u64) {
-        self.lost += bytes;
-        // What was lost lies before everything that waits.
-        self.beginning.append(&mut self.end);
-        std::mem::swap(&mut self.beginning, &mut self.end);
+        self.lost += bytes + (self.beginning.len() + self.end.len()) as u64;
+        self.beginning.clear();
+        self.end.clear();
     }
 
     /// Takes the next bytes, at most `most` and whole lines if there are any; nothing if nothing waits.
@@ -139,9 +138,10 @@ mod tests {
     #[test]
     fn bytes_when_they_could_not_be_written_are_told_before_what_follows() {
         let mut backlog = Backlog::new(64);
-        backlog.push(b"later\n");
+        backlog.push(b"waits\n");
         backlog.lose(5);
-        assert_eq!(all(&mut backlog), (b"#later\n".to_vec(), 5));
+        backlog.push(b"later\n");
+        assert_eq!(all(&mut backlog), (b"#later\n".to_vec(), 11));
     }
 
     proptest! {

@@ -178,8 +178,8 @@ fn turn(source: &Source, chunk: &mut Vec<u8>, out: &mut impl Write) -> bool {
         let bytes = if lost > 0 { lost } else { unwritten as u64 };
         source.backlog.lock().lose(bytes);
     }
-    // A mark alone is tried again when there is something to follow it, and not without a pause.
-    unwritten == 0 || source.backlog.lock().has_bytes()
+    // The mark is tried again when there is something to follow it, and not without a pause.
+    unwritten == 0
 }
 
 /// Writes `bytes`; how many could not be.
@@ -325,7 +325,7 @@ mod tests {
     fn thread_when_nothing_can_be_written_ever_ends_all_the_same() {
         let (writer, left) = Writer::start("test", Full(Arc::default(), Kept::default())).unwrap();
         let feed = writer.feed("", "\n");
-        feed.push(b"lost\n");
+        (0..1_000).for_each(|_| feed.push(b"lost\n"));
         drop((feed, writer));
         done(&left);
     }
