@@ -112,6 +112,11 @@ impl Store {
     /// In a full store: compresses a page whatever its age. True when a frame may be free now; it may also be the log that
     /// got it.
     pub(super) fn compress_in_line(&self) -> bool {
+        self.compress_one() || self.compresses() && self.arena.any_free()
+    }
+
+    /// Compresses a page whatever its age. False when a short search found none.
+    pub(super) fn compress_one(&self) -> bool {
         if !self.compresses() {
             return false;
         }
@@ -136,7 +141,7 @@ impl Store {
                 Pick::Nothing => barren += 1,
             }
         }
-        self.arena.any_free()
+        false
     }
 
     /// Empties a sparse segment, if there is one of which one byte in `one_in` is dead, of at most `most` records: what

@@ -24,6 +24,8 @@ const SPARSE_FULL: u32 = 32;
 const MOVED: u32 = 8;
 /// Records that a put within its client's reservation moves.
 const MOVED_OWED: u32 = 512;
+/// Pages compressed at a time for a persistent page that its client's share has no room for.
+const COMPRESSED: u32 = 4;
 /// Shards that are asked for a page that may go first, before any page will do.
 const ASKED: usize = 8;
 /// Evictions after which all clients are looked at again.
@@ -37,8 +39,8 @@ impl Store {
         match denied {
             Denied::Share => {
                 // What becomes smaller leaves room for persistent pages, once shards have given it back.
-                let compressed = self.compress_in_line();
-                self.call_in(client.number()) || compressed
+                let compressed = (0..COMPRESSED).take_while(|_| self.compress_one()).count();
+                self.call_in(client.number()) || compressed > 0
             }
             // It was the index that found no memory.
             Denied::Cap if !self.arena.any_free() => self.make_room(client, kind),
