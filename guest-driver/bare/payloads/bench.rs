@@ -26,7 +26,7 @@ const PAGES: usize = 16;
 
 fn main(vcpu: u32) {
     let info = BootInfo::read();
-    let host = match Host::discover(info.transport) {
+    let host = match Host::discover(&info) {
         Ok(host) => host,
         Err(why) => panic!("{why}"),
     };

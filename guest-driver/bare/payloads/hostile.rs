@@ -28,7 +28,7 @@ const OWN: usize = 100;
 fn main(vcpu: u32) {
     let info = BootInfo::read();
     let [iterations, ..] = info.parameters;
-    let host = match Host::discover(info.transport) {
+    let host = match Host::discover(&info) {
         Ok(host) => host,
         Err(why) => panic!("{why}"),
     };

@@ -1,5 +1,7 @@
 //! What the host tells a payload before it starts.
 
+use tmem_abi::CpuidLeaf;
+
 use crate::layout::BOOT_INFO;
 use crate::memory::words;
 
@@ -31,25 +33,30 @@ pub struct BootInfo {
     pub seed: u64,
     /// Which transport to use.
     pub transport: Want,
+    /// The two leaves in which CPUID announces tmem, for machines whose processor answers a guest at user level itself: there
+    /// CPUID shows what the host's own programs see, and nothing of this.
+    pub announced: [CpuidLeaf; 2],
     /// What else the payload wants to know.
     pub parameters: [u64; 4],
 }
 
 impl BootInfo {
     /// Words of the structure in memory.
-    pub const WORDS: usize = 10;
+    pub const WORDS: usize = 14;
 
     /// As it stands in memory.
     pub fn to_words(&self) -> [u64; Self::WORDS] {
         let [p0, p1, p2, p3] = self.parameters;
         let vcpus = u64::from(self.vcpus);
         let transport = self.transport as u64;
-        [MAGIC, vcpus, self.ram_bytes, self.hole, self.seed, transport, p0, p1, p2, p3]
+        let [[a0, a1], [a2, a3]] =
+            self.announced.map(|leaf| [wide(leaf.eax, leaf.ebx), wide(leaf.ecx, leaf.edx)]);
+        [MAGIC, vcpus, self.ram_bytes, self.hole, self.seed, transport, p0, p1, p2, p3, a0, a1, a2, a3]
     }
 
     /// From memory; `None` if the host that wrote it is of another build.
     pub fn from_words(words: [u64; Self::WORDS]) -> Option<Self> {
-        let [magic, vcpus, ram_bytes, hole, seed, transport, p0, p1, p2, p3] = words;
+        let [magic, vcpus, ram_bytes, hole, seed, transport, p0, p1, p2, p3, a0, a1, a2, a3] = words;
         let transport = match transport {
             0 => Want::Any,
             1 => Want::Port,
@@ -57,7 +64,8 @@ impl BootInfo {
             _ => return None,
         };
         let vcpus = u32::try_from(vcpus).ok().filter(|_| magic == MAGIC)?;
-        Some(Self { vcpus, ram_bytes, hole, seed, transport, parameters: [p0, p1, p2, p3] })
+        let announced = [leaf(a0, a1), leaf(a2, a3)];
+        Some(Self { vcpus, ram_bytes, hole, seed, transport, announced, parameters: [p0, p1, p2, p3] })
     }
 
     /// Reads it, in the guest.
@@ -73,6 +81,14 @@ impl BootInfo {
     }
 }
 
+fn wide(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+fn leaf(first: u64, second: u64) -> CpuidLeaf {
+    CpuidLeaf { eax: first as u32, ebx: (first >> 32) as u32, ecx: second as u32, edx: (second >> 32) as u32 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +101,10 @@ mod tests {
             hole: 0xd000_0000,
             seed: 7,
             transport: Want::Hypercall,
+            announced: [
+                CpuidLeaf { eax: 1, ebx: 2, ecx: 3, edx: 4 },
+                CpuidLeaf { eax: 5, ebx: 6, ecx: 7, edx: u32::MAX },
+            ],
             parameters: [1, 2, 3, 4],
         };
         let mut words = info.to_words();

@@ -3,9 +3,11 @@
 use core::arch::asm;
 use core::arch::x86_64::__cpuid;
 
-use tmem_abi::{CALL_NUMBER, CpuidLeaf, Discovery, DiscoveryError, Features, Registers, Request};
+use tmem_abi::{
+    CALL_NUMBER, CPUID_BASE_FIRST, CpuidLeaf, Discovery, DiscoveryError, Features, Registers, Request,
+};
 
-use crate::boot::Want;
+use crate::boot::{BootInfo, Want};
 
 /// How calls reach the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +28,22 @@ pub struct Host {
 }
 
 impl Host {
-    /// Looks for tmem as every guest does, through CPUID.
+    /// Looks for tmem as every guest does, through CPUID; where the processor answers that itself, in what `info` says was announced.
     ///
     /// # Errors
     /// No signature, another major version, or not the transport that is wanted.
-    pub fn discover(want: Want) -> Result<Self, DiscoveryError> {
-        let discovery = Discovery::find(cpuid)?;
+    pub fn discover(info: &BootInfo) -> Result<Self, DiscoveryError> {
+        let [first, second] = info.announced;
+        let announced = |leaf| match leaf {
+            CPUID_BASE_FIRST => first,
+            leaf if leaf == CPUID_BASE_FIRST + 1 => second,
+            _ => CpuidLeaf { eax: 0, ebx: 0, ecx: 0, edx: 0 },
+        };
+        let discovery = match Discovery::find(cpuid) {
+            Err(DiscoveryError::NoSignature) => Discovery::find(announced)?,
+            found => found?,
+        };
+        let want = info.transport;
         let hypercall = discovery.features.contains(Features::HYPERCALL);
         let transport = match (want, discovery.port) {
             (Want::Any | Want::Hypercall, _) if hypercall => hypercall_instruction(),

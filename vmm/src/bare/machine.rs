@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_sregs};
 use linux_loader::loader::{Elf, KernelLoader};
+use tmem_abi::{CPUID_BASE_FIRST, Discovery};
 use tmem_bare::boot::{BootInfo, Want};
 use tmem_bare::layout;
 use tmem_core::{Client, ClientConfig, Store};
@@ -102,10 +103,11 @@ impl Machine {
         }
         let ram_bytes = layout::ram_bytes(config.vcpus).max(MIN_RAM);
         let ram = GuestRam::new(&RamLayout::new(ram_bytes)?)?;
-        let entry = load(&ram, &config, ram_bytes)?;
         let vm =
             Vm::new(system, ram.clone(), VmConfig { irqchip: false, transport: Some(config.transport) })?;
         let limits = Limits { max_pools: config.client.max_pools, ..Limits::default() };
+        let announced = discovery(config.transport, &limits);
+        let entry = load(&ram, &config, &announced, ram_bytes)?;
         let supported = system.supported_cpuid()?;
         let mut vcpus = Vec::new();
         for index in 0..config.vcpus {
@@ -114,7 +116,7 @@ impl Machine {
                 vcpus: config.vcpus,
                 xen_intercept: config.transport == Transport::Xen,
                 tsc_deadline: false,
-                tmem: Some(discovery(config.transport, &limits)),
+                tmem: Some(announced),
             };
             let (vcpu, kicker) = vm.create_vcpu(index, &guest_leaves(supported.as_slice(), &cpuid))?;
             vcpu.set_state(&start_state(vcpu.sregs()?, entry, index, config.privilege))?;
@@ -134,7 +136,12 @@ impl Machine {
 }
 
 /// Writes page tables, boot information and payload into RAM; returns the payload's entry.
-fn load(ram: &GuestRam, config: &MachineConfig, ram_bytes: u64) -> Result<u64, BareError> {
+fn load(
+    ram: &GuestRam,
+    config: &MachineConfig,
+    announced: &Discovery,
+    ram_bytes: u64,
+) -> Result<u64, BareError> {
     let bytes = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
     let tables = paging::identity_4gib(layout::PAGE_TABLES, config.privilege.access());
     ram.write(&bytes(&tables), layout::PAGE_TABLES)?;
@@ -147,6 +154,7 @@ fn load(ram: &GuestRam, config: &MachineConfig, ram_bytes: u64) -> Result<u64, B
             Transport::Xen => Want::Hypercall,
             Transport::Port(_) => Want::Port,
         },
+        announced: announced.leaves(CPUID_BASE_FIRST),
         parameters: config.parameters,
     };
     ram.write(&bytes(&info.to_words()), layout::BOOT_INFO)?;
@@ -212,7 +220,9 @@ mod tests {
         for payload in [Payload::Selftest, Payload::Bench, Payload::Hostile] {
             let bytes = layout::ram_bytes(2);
             let ram = GuestRam::new(&RamLayout::new(bytes).unwrap()).unwrap();
-            let entry = load(&ram, &config(payload, Privilege::Kernel), bytes).unwrap();
+            let config = config(payload, Privilege::Kernel);
+            let announced = discovery(config.transport, &Limits::default());
+            let entry = load(&ram, &config, &announced, bytes).unwrap();
             assert!((layout::IMAGE..layout::STACKS).contains(&entry));
             let mut code = [0; 4096];
             ram.page(Gpa(layout::IMAGE)).unwrap().copy_to(&mut code);

@@ -34,7 +34,7 @@ fn main(vcpu: u32) {
     }
     let info = BootInfo::read();
     let mailbox = Mailbox::new(vcpu);
-    let host = match Host::discover(info.transport) {
+    let host = match Host::discover(&info) {
         Ok(host) => host,
         Err(why) => panic!("{why}"),
     };
