@@ -14,7 +14,7 @@ ask() { tmem control $socket "$@" --json; }
 
 # holds PAGES: waits until the guest's balloon holds exactly so many. Every look is a line, so that nobody takes it for a stall.
 holds() {
-	until ask guests >/tmp/now && grep -q "\"actual_pages\":$1,[^{}]*},\"name\":\"asked\"" /tmp/now; do
+	until ask guests >/tmp/now && grep -q "\"actual_pages\":$1,[^{}]*},\"disks\":\[[^]]*\],\"name\":\"asked\"" /tmp/now; do
 		[ ! -e /tmp/status ] || return
 		echo "waiting for a balloon of $1 pages"
 		sleep 2
