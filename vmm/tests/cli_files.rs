@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tmem_vmm::disk::{self, DiskSpec};
+use tmem_vmm::disk::{self, DiskError, DiskSpec};
 
 /// A folder with a kernel, a disk that has other names, too, and a description of a guest that has it.
 fn folder() -> tempfile::TempDir {
@@ -158,8 +158,14 @@ fn disk_when_another_session_has_it_is_refused_by_every_name() {
         assert!(said.contains("is in use: another guest, of tmem or another VMM"), "{said}");
     }
     drop(held);
-    let _readers =
-        disk::open(&[DiskSpec { read_only: true, ..DiskSpec::new(dir.path().join("soft")) }]).unwrap();
+    let reader = [DiskSpec { read_only: true, ..DiskSpec::new(dir.path().join("soft")) }];
+    let _readers = loop {
+        match disk::open(&reader) {
+            // A program that another test is just starting has all of our descriptors until it runs, this one's lock with them.
+            Err(DiskError::Used { .. }) => std::thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    };
     assert!(refused(dir.path(), &["--kernel", "kernel", "--disk", "hard"]).contains("is in use"));
     let output = tmem(dir.path(), &["--kernel", "kernel", "--disk", "hard,ro"]).output().unwrap();
     assert!(!String::from_utf8(output.stderr).unwrap().contains("is in use"), "readers share it");
