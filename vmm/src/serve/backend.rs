@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -28,8 +28,6 @@ pub(super) struct Backend {
     memory: Memory,
     /// All queues of the connection, known as soon as it has them.
     rings: OnceLock<Vec<Ring>>,
-    /// What the driver has accepted.
-    features: AtomicU64,
     /// It was looked whether the guest had used the disk before.
     begun: AtomicBool,
     /// The queues, by number, whose driver broke them. Nothing more is taken out of them.
@@ -46,7 +44,6 @@ impl Backend {
             disk,
             memory,
             rings: OnceLock::new(),
-            features: AtomicU64::new(0),
             begun: AtomicBool::new(false),
             broken,
             stop: AtomicBool::new(false),
@@ -107,7 +104,6 @@ impl VhostUserBackend for Backend {
     }
 
     fn acked_features(&self, features: u64) {
-        self.features.store(features, Ordering::Release);
         self.disk.accepted(features);
     }
 
