@@ -165,6 +165,7 @@ impl Reader<'_> {
     fn brackets(&self) -> Option<ConfigError> {
         let tables: toml::Table = toml::from_str(self.text).ok()?;
         let tmem_is_list = |guest: &toml::Value| guest.get("tmem").is_some_and(toml::Value::is_array);
+        let disk_is_table = |guest: &toml::Value| guest.get("disk").is_some_and(toml::Value::is_table);
         let (header, why) = match (tables.get("guest"), tables.get("store")) {
             (Some(guest), _) if guest.is_table() => {
                 ("[guest]", "there may be several guests: write [[guest]], with two brackets on each side")
@@ -175,6 +176,10 @@ impl Reader<'_> {
             (Some(guests), _) if guests.as_array()?.iter().any(tmem_is_list) => {
                 ("[[guest.tmem]]", "a guest has it once: write [guest.tmem], with one bracket on each side")
             }
+            (Some(guests), _) if guests.as_array()?.iter().any(disk_is_table) => (
+                "[guest.disk]",
+                "a guest may have several: write [[guest.disk]], with two brackets on each side",
+            ),
             _ => return None,
         };
         let at = self.text.find(header)?;

@@ -180,6 +180,11 @@ mod tests {
             (format!("{DISK}\"1M\"\nbacking = \"no.img\""), "serve.toml:6", "no.img"),
             (format!("{DISK}\"1M\"\n{DISK}\"1M\""), "serve.toml:7", "another guest `a`"),
             ("[[guest]]\nname = \"a\"".into(), "serve.toml:2", "no disk"),
+            (
+                format!("{DISK}\"1M\"").replace("[[guest.disk]]", "[guest.disk]"),
+                "serve.toml:3",
+                "write [[guest.disk]]",
+            ),
         ] {
             let told = refusal(&text);
             assert!(told.contains(line) && told.contains(words), "{told}");

@@ -25,7 +25,7 @@ impl FileRole {
     pub fn trouble(self, path: &Path, error: &Error) -> String {
         let advice = match (self, error.kind()) {
             (Self::Description, ErrorKind::NotFound) => {
-                "give the path of a TOML file; the end of `tmem run --help` shows one".into()
+                "give the path of a TOML file; the end of `tmem run --help`, or of `tmem serve --help`, shows one".into()
             }
             (Self::Description, ErrorKind::IsADirectory) => {
                 "it is a folder: give the path of a TOML file".into()
