@@ -127,14 +127,7 @@ pub(crate) static WORLDS: &[World] = &[
         ..GOOD
     },
     CANARY,
-    World {
-        name: "faults",
-        what: "a host inside the driver answers -EFAULT to puts, flushes or gets of the kernel's hooks",
-        variables: &["OPTIONS=test_pages=60000"],
-        script: Script::Hooks(TEST_HOST),
-        scenarios: FAULTS,
-        ..ROOMY
-    },
+    FAULTS,
     World {
         name: "device",
         what: "a host inside the driver: /dev/tmem0 of a tmem-aware kernel",

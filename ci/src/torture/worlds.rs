@@ -52,7 +52,7 @@ huge_pages_refused_in_the_middle,refused_puts_without_backing_keep_pages_in_memo
 overwrites_move_between_tmem_and_disk";
 
 /// Those for the kernel's hooks over such a host.
-pub(crate) const FAULTS: &str =
+const FAULTS_SCENARIOS: &str =
     "puts_that_fault_go_to_the_disk,flush_that_faults_ends_the_pool,gets_that_fault_give_nothing";
 
 /// The driver over the real host.
@@ -76,6 +76,16 @@ pub(crate) const ROOMY: World = World {
     asks: false,
     after: None,
     sleeps: false,
+};
+
+/// About what the kernel's hooks make of errors.
+pub(crate) const FAULTS: World = World {
+    name: "faults",
+    what: "a host inside the driver answers -EFAULT to puts, flushes or gets of the kernel's hooks",
+    variables: &["OPTIONS=test_pages=60000"],
+    script: Script::Hooks(TEST_HOST),
+    scenarios: FAULTS_SCENARIOS,
+    ..ROOMY
 };
 
 /// About the debug kernel itself.
@@ -178,14 +188,7 @@ pub(crate) static WORLDS: &[World] = &[
         asks: true,
         ..ROOMY
     },
-    World {
-        name: "faults",
-        what: "a host inside the driver answers -EFAULT to puts, flushes or gets of the kernel's hooks",
-        variables: &["OPTIONS=test_pages=60000"],
-        script: Script::Hooks(TEST_HOST),
-        scenarios: FAULTS,
-        ..ROOMY
-    },
+    FAULTS,
     World {
         name: "absent",
         what: "a host without tmem",
